@@ -1,0 +1,87 @@
+"""The `llmc` command: gathers the commands and turns every way of ending into an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import pkgutil
+import sys
+import traceback
+from typing import Annotated
+
+import click
+import typer
+
+import llmc.commands
+from llmc._version import __version__
+from llmc.errors import Exit, UserError
+
+app = typer.Typer(
+    name="llmc",
+    help="Compress a language model, then measure what it still knows and how far it can still be trusted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"llmc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")] = False,
+) -> None:
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+
+
+def _gather() -> None:
+    for info in sorted(pkgutil.iter_modules(llmc.commands.__path__), key=lambda info: info.name):
+        if info.name.startswith("_"):
+            continue
+        command = importlib.import_module(f"llmc.commands.{info.name}").COMMAND
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=info.name)
+        else:
+            app.command(name=info.name)(command)
+
+
+_gather()
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """The exit code of `llmc ARGUMENTS`; everything that can end a command ends here."""
+    try:
+        code = app(args=arguments, standalone_mode=False)
+    except UserError as error:
+        return _say(str(error), error.exit_code)
+    except click.UsageError as error:
+        where = f" (see `{error.ctx.command_path} --help`)" if error.ctx is not None else ""
+        return _say(error.format_message().rstrip(".") + where, Exit.USER)
+    except (KeyboardInterrupt, click.Abort):
+        return _say("interrupted; what is finished is kept, run it again with --resume", Exit.INTERRUPTED)
+    except BrokenPipeError:
+        return Exit.OK
+    except Exception:
+        traceback.print_exc()
+        return _say("this is a bug in llmc, not a loss of the model; please report the lines above", Exit.INTERNAL)
+    return code if isinstance(code, int) else Exit.OK
+
+
+def _say(sentence: str, code: Exit) -> int:
+    typer.secho(f"llmc: {sentence}", err=True, fg=None if code == Exit.INTERRUPTED else "red")
+    return code
+
+
+def main() -> None:
+    """The console entry point."""
+    sys.exit(run())

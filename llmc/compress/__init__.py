@@ -1,0 +1,1 @@
+"""Compression: one method a file, the walk over blocks, the formats. Knows no task."""

@@ -1,0 +1,1 @@
+"""How a compressed layer is stored: one format a file."""

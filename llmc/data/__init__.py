@@ -1,0 +1,1 @@
+"""Pinned datasets, local mirrors and calibration tokens."""

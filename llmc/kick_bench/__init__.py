@@ -1,0 +1,1 @@
+"""The knowledge suite `kick`: one task a file."""

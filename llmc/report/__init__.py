@@ -1,0 +1,1 @@
+"""From runs to one page, a Markdown summary, JUnit and an exit code."""

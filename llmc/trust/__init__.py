@@ -1,0 +1,1 @@
+"""The suite `trust`: one dimension a file."""
