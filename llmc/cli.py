@@ -35,12 +35,15 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit."),
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")] = False,
 ) -> None:
     logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
     )
 
 
@@ -73,7 +76,9 @@ def run(arguments: list[str] | None = None) -> int:
         return Exit.OK
     except Exception:
         traceback.print_exc()
-        return _say("this is a bug in llmc, not a loss of the model; please report the lines above", Exit.INTERNAL)
+        return _say(
+            "this is a bug in llmc, not a loss of the model; please report the lines above", Exit.INTERNAL
+        )
     return code if isinstance(code, int) else Exit.OK
 
 
