@@ -27,9 +27,7 @@ def catalog(package: str, attribute: str) -> Mapping[str, Any]:
             continue
         module = importlib.import_module(f"{package}.{info.name}")
         if not hasattr(module, attribute):
-            raise RuntimeError(
-                f"{module.__name__} does not end in {attribute} = ...; start its name with '_'"
-            )
+            raise RuntimeError(f"{module.__name__} does not end in {attribute} = ...; start its name with '_'")
         item = getattr(module, attribute)
         if item.name in found:
             raise RuntimeError(f"{module.__name__}: the name {item.name!r} is taken")

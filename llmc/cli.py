@@ -76,9 +76,7 @@ def run(arguments: list[str] | None = None) -> int:
         return Exit.OK
     except Exception:
         traceback.print_exc()
-        return _say(
-            "this is a bug in llmc, not a loss of the model; please report the lines above", Exit.INTERNAL
-        )
+        return _say("this is a bug in llmc, not a loss of the model; please report the lines above", Exit.INTERNAL)
     return code if isinstance(code, int) else Exit.OK
 
 

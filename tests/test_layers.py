@@ -36,11 +36,7 @@ def imported(path: Path) -> set[str]:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         for name in names:
             pieces = name.split(".")
-            if (
-                pieces[0] == "llmc"
-                and len(pieces) > 1
-                and (pieces[1] in LEVEL or (PACKAGE / pieces[1]).exists())
-            ):
+            if pieces[0] == "llmc" and len(pieces) > 1 and (pieces[1] in LEVEL or (PACKAGE / pieces[1]).exists()):
                 found.add(pieces[1])
     return found
 
