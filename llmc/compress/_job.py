@@ -20,7 +20,7 @@ from llmc.compress._finish import copy_companions, final_config
 from llmc.compress._journal import Journal
 from llmc.compress._method import Method
 from llmc.compress._recipe import as_stage
-from llmc.compress._walk import Progress, Walk, module_kind
+from llmc.compress._walk import Progress, Walk
 from llmc.compress._writer import WORK, ShardWriter, disk_errors, write_json
 from llmc.compress.formats._format import Format, Stored
 from llmc.data.calibration import Calibration
@@ -92,7 +92,7 @@ def plan(job: Job) -> tuple[Skeleton, Plan]:
         check_understood(block, where)
         for matrix in matrices(block):
             shape = (matrix.weight.shape[0], matrix.weight.shape[1])
-            stored[f"{where}.{matrix.name}"] = _expected(job.stages, shape, module_kind(matrix))
+            stored[f"{where}.{matrix.name}"] = _expected(job.stages, shape, matrix.kind)
     if not stored:
         raise UserError(f"{job.model} has no matrices to compress in its blocks", hint="is this a transformer decoder?")
     fmt = _format(job, stored)
@@ -237,7 +237,8 @@ def _batches(job: Job) -> list[torch.Tensor]:
     if job.calibration is None:
         return []
     tokens = job.calibration.tokens
-    return list(tokens.split(max(1, TOKENS_PER_BATCH // tokens.shape[1])))
+    size = max(1, TOKENS_PER_BATCH // tokens.shape[1])
+    return [tokens[i : i + size] for i in range(0, len(tokens), size)]
 
 
 def _fingerprint(job: Job, planned: Plan, skeleton: Skeleton) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from llmc.compress._manifest import MatrixRecord
 from llmc.compress._method import Compressed, Method, Needs
 from llmc.compress._stats import Collector, LastInputSeen
 from llmc.compress._writer import ShardWriter
-from llmc.compress.formats._format import Format, ModuleKind, Stored
+from llmc.compress.formats._format import Format, Stored
 from llmc.models.checkpoint import torch_dtype
 from llmc.models.experts import SplitExperts, split_experts
 from llmc.models.layout import Matrix, check_understood, find_blocks, matrices
@@ -136,7 +136,7 @@ class Walk:
         for name, layer in layers.items():
             start = time.perf_counter()
             stats = collector.of(name)
-            weight = layer.matrix.weight.to(layer.dense.dtype)
+            weight = layer.matrix.weight.to(layer.dense.dtype).contiguous()
             keep = layer.result.keep if layer.result is not None else None
             layer.result = method.compress(weight, stats, keep)
             layer.n_tokens = stats.n_tokens
@@ -150,7 +150,8 @@ class Walk:
 
     def _stored_weight(self, matrix: Matrix, index: int) -> Tensor:
         """The dense weight (out, in) in the dtype that it will be written in."""
-        return matrix.weight.to(self._dtype or self._source_dtype(index, matrix)).clone()
+        stored = matrix.weight.to(self._dtype or self._source_dtype(index, matrix), copy=True)
+        return stored.contiguous()
 
     def _source_dtype(self, index: int, matrix: Matrix) -> torch.dtype:
         name = f"{self.prefix}.{index}.{matrix.name}.weight"
@@ -175,7 +176,7 @@ class Walk:
             if layer.matrix.expert or layer.result is None:
                 continue
             live = f"{where}.{name}.weight"
-            if layer.matrix.transposed or self._format.name == "dense":
+            if layer.matrix.kind != "linear" or self._format.name == "dense":
                 plain[live] = layer.result.weight.t() if layer.matrix.transposed else layer.result.weight
                 continue
             layer_name = (self._skeleton.source_name(live) or live).removesuffix(".weight")
@@ -219,7 +220,7 @@ class Walk:
             n_tokens=layer.n_tokens,
             damping=layer.result.damping,
             rank=rank,
-            stored_as="dense" if matrix.expert or matrix.transposed else self._format.name,
+            stored_as="dense" if matrix.kind != "linear" else self._format.name,
             seconds=round(layer.seconds, 4),
             warnings=list(layer.warnings),
         )
@@ -239,8 +240,3 @@ def _coverage(name: str, matrix: Matrix, n_tokens: int, needs: Needs) -> tuple[s
     if n_tokens < width:
         return (f"{name}: {n_tokens} calibration tokens for {width} inputs leave its Gram matrix singular.",)
     return ()
-
-
-def module_kind(matrix: Matrix) -> ModuleKind:
-    """What holds this matrix's weight in transformers."""
-    return "expert" if matrix.expert else "conv1d" if matrix.transposed else "linear"

@@ -71,7 +71,7 @@ def calibrate(tokenizer: Any, source: str, *, samples: int, seq_len: int, seed: 
         )
     windows = torch.tensor(stream[: n_windows * seq_len]).view(n_windows, seq_len)
     order = torch.randperm(n_windows, generator=torch.Generator().manual_seed(seed))[:samples]
-    warnings = ()
+    warnings: tuple[str, ...] = ()
     if n_windows < samples:
         warnings = (f"{source} has only {n_windows} of the {samples} sequences asked for.",)
     return Calibration(windows[order].contiguous(), source, revision, warnings)

@@ -5,6 +5,9 @@ Only the common form is understood: gate and up concatenated along the output, n
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, cast
+
 import torch
 from torch import Tensor, nn
 
@@ -16,20 +19,21 @@ class SplitExperts(nn.Module):
 
     def __init__(self, fused: nn.Module) -> None:
         super().__init__()
-        gate_up, down = fused.gate_up_proj.detach(), fused.down_proj.detach()
-        self.apply_gate = fused._apply_gate
+        tensors = fused._parameters
+        gate_up, down = cast(Tensor, tensors["gate_up_proj"]).detach(), cast(Tensor, tensors["down_proj"]).detach()
+        self.apply_gate: Callable[[Tensor], Tensor] = cast(Any, fused)._apply_gate
         for index in range(len(gate_up)):
             gate, up = gate_up[index].chunk(2, dim=0)
             expert = nn.Module()
             expert.gate_proj, expert.up_proj, expert.down_proj = _linear(gate), _linear(up), _linear(down[index])
             self.add_module(str(index), expert)
         for leaf in ("gate_up_proj", "down_proj"):  # `apply_gate` keeps `fused` alive; its tensors need not be
-            fused._parameters[leaf] = nn.Parameter(getattr(fused, leaf).detach().to("meta"), requires_grad=False)
+            tensors[leaf] = nn.Parameter(cast(Tensor, tensors[leaf]).detach().to("meta"), requires_grad=False)
 
     def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
         """Shapes: hidden_states (tokens, width); top_k_index, top_k_weights (tokens, k)."""
         out = torch.zeros_like(hidden_states)
-        for index, (_, expert) in enumerate(self.named_children()):
+        for index, expert in enumerate(self._experts()):
             token, place = torch.where(top_k_index == index)
             if len(token) == 0:
                 continue
@@ -38,9 +42,12 @@ class SplitExperts(nn.Module):
             out.index_add_(0, token, (expert.down_proj(hidden) * top_k_weights[token, place, None]).to(out.dtype))
         return out
 
+    def _experts(self) -> list[Any]:
+        return list(self.children())
+
     def joined(self) -> dict[str, Tensor]:
         """The fused tensors of the experts as they now stand."""
-        experts = list(self.children())
+        experts = self._experts()
         gate_up = torch.stack([torch.cat([e.gate_proj.weight, e.up_proj.weight]) for e in experts])
         return {"gate_up_proj": gate_up, "down_proj": torch.stack([e.down_proj.weight for e in experts])}
 

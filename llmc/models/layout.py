@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,15 +30,22 @@ class Matrix:
         return isinstance(self.module, Conv1D)
 
     @property
+    def kind(self) -> Literal["linear", "conv1d", "expert", "custom"]:
+        """What holds the weight; only in the place of a plain `nn.Linear` can a loader put packed codes."""
+        if self.expert:
+            return "expert"
+        return "conv1d" if self.transposed else "linear" if type(self.module) is nn.Linear else "custom"
+
+    @property
     def weight(self) -> Tensor:
         """The weight as (out, in)."""
-        weight: Tensor = self.module.weight.detach()
+        weight = cast(Tensor, self.module.weight).detach()
         return weight.t() if self.transposed else weight
 
     def set_weight(self, weight: Tensor) -> None:
         """Puts `weight` (out, in) in place, in the parameter's own dtype."""
         stored = weight.t() if self.transposed else weight
-        self.module.weight.data.copy_(stored)
+        cast(Tensor, self.module.weight).data.copy_(stored)
 
 
 def find_blocks(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
