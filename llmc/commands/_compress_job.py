@@ -12,16 +12,17 @@ from rich.console import Console
 from rich.table import Table
 
 from llmc.commands._progress import progress
-from llmc.compress._job import Job, plan
+from llmc.commands._resolve import EMBEDDED, resolve
 from llmc.compress._job import compress as run_job
 from llmc.compress._manifest import Manifest
 from llmc.compress._method import Method, Needs
+from llmc.compress._plan import Job, plan
 from llmc.compress._recipe import build, methods, read_recipe
 from llmc.data.calibration import PINNED, Calibration, calibrate
 from llmc.errors import UserError
 from llmc.models.config import decoder_config
 from llmc.models.layout import output_dtype
-from llmc.models.load import EMBEDDED, load_tokenizer, offline, pick_device, resolve
+from llmc.models.load import load_tokenizer, offline, pick_device
 
 
 def stages_of(method: str | None, recipe: Path | None, settings: Mapping[str, object]) -> tuple[Method, ...]:
@@ -189,7 +190,8 @@ def _warn(account: Manifest) -> None:
 def setting_rows(method: type[Method]) -> list[tuple[str, str, str, str]]:
     """(name, type, default, help) of every setting of a method."""
     from llmc.compress._help import field_help
-    from llmc.compress._recipe import settings_of
+    from llmc.compress._plan import Job, plan
+from llmc.compress._recipe import settings_of
 
     texts = field_help(method)
     rows = []

@@ -19,6 +19,7 @@ from llmc.compress._capture import Caller
 from llmc.compress._journal import Journal
 from llmc.compress._manifest import MatrixRecord
 from llmc.compress._method import Compressed, Method, Needs
+from llmc.compress._plan import naming
 from llmc.compress._stats import Collector, LastInputSeen
 from llmc.compress._writer import ShardWriter
 from llmc.compress.formats._format import Format, Stored
@@ -138,7 +139,8 @@ class Walk:
             stats = collector.of(name)
             weight = layer.matrix.weight.to(layer.dense.dtype).contiguous()
             keep = layer.result.keep if layer.result is not None else None
-            layer.result = method.compress(weight, stats, keep)
+            with naming(f"{where}.{name}"):
+                layer.result = method.compress(weight, stats, keep)
             layer.n_tokens = stats.n_tokens
             layer.warnings += layer.result.warnings + _coverage(name, layer.matrix, stats.n_tokens, method.needs)
             layer.matrix.set_weight(layer.result.weight)

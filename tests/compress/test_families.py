@@ -4,7 +4,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from llmc.compress._job import Job, compress
+from llmc.compress._job import compress
+from llmc.compress._plan import Job
 from llmc.compress._recipe import build
 from llmc.data.calibration import Calibration
 from llmc.models.experts import split_experts

@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from llmc.compress import _job, _journal, _writer
-from llmc.compress._job import Job, compress
+from llmc.compress._job import compress
 from llmc.compress._manifest import read_manifest
+from llmc.compress._plan import Job
 from llmc.compress._recipe import build
 from llmc.compress._walk import Walk
 from llmc.data.calibration import Calibration
