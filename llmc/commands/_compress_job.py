@@ -13,11 +13,12 @@ from rich.table import Table
 
 from llmc.commands._progress import progress
 from llmc.commands._resolve import EMBEDDED, resolve
+from llmc.compress._help import field_help
 from llmc.compress._job import compress as run_job
 from llmc.compress._manifest import Manifest
 from llmc.compress._method import Method, Needs
 from llmc.compress._plan import Job, plan
-from llmc.compress._recipe import build, methods, read_recipe
+from llmc.compress._recipe import build, methods, read_recipe, settings_of
 from llmc.data.calibration import PINNED, Calibration, calibrate
 from llmc.errors import UserError
 from llmc.models.config import decoder_config
@@ -189,10 +190,6 @@ def _warn(account: Manifest) -> None:
 
 def setting_rows(method: type[Method]) -> list[tuple[str, str, str, str]]:
     """(name, type, default, help) of every setting of a method."""
-    from llmc.compress._help import field_help
-    from llmc.compress._plan import Job, plan
-from llmc.compress._recipe import settings_of
-
     texts = field_help(method)
     rows = []
     for name, field in settings_of(method).items():
