@@ -15,8 +15,9 @@ from torch import Tensor
 from llmc.compress._method import Compressed, Factors, Quantised
 from llmc.errors import UserError
 
-ModuleKind = Literal["linear", "conv1d", "expert"]
-"""What holds the weight in transformers: an `nn.Linear`, GPT-2's `Conv1D`, or a slice of a 3-D tensor of experts."""
+ModuleKind = Literal["linear", "conv1d", "expert", "custom"]
+"""What holds the weight in transformers: an `nn.Linear`, GPT-2's `Conv1D`, a slice of a 3-D tensor of experts, or a
+class of the model's own that reads its weight itself (`FalconLinear`)."""
 
 Value: TypeAlias = Tensor | Quantised | Factors
 """What can be read back from a file: a dense weight, codes on grids, or a pair of factors."""
