@@ -13,9 +13,11 @@ from llmc._version import __version__
 from llmc.compress._method import Compressed, Quantised
 from llmc.compress.formats._format import (
     Stored,
+    float32_scales,
     grid_of,
     one_grid,
     refuse_bits,
+    refuse_module,
     refuse_ragged,
     refuse_unquantised,
 )
@@ -23,19 +25,15 @@ from llmc.errors import UserError
 from llmc.ops.packing import pack, unpack
 
 BITS = (2, 3, 4, 8)
-GROUP_SIZES = (-1, 16, 32, 64, 128, 256, 512, 1024)
-"""The group sizes for which gptqmodel has a kernel."""
+GROUP_SIZES = (-1, 32, 64, 128, 256, 512, 1024)
+"""The group sizes that gptqmodel computes with on every machine; 16 fails on a CPU without AVX-512."""
 
 
 def refuse(name: str, layer: str, stored: Stored) -> None:
     """Raises `UserError` for a layer that no reader of GPTQ files can take from one."""
     refuse_unquantised(name, layer, stored)
     refuse_bits(name, layer, stored, BITS, otherwise="use --format dense")
-    if stored.module == "expert":
-        raise UserError(
-            f"{layer} is an expert, and transformers finds no layer to put GPTQ experts into",
-            hint="use --format compressed-tensors",
-        )
+    refuse_module(name, layer, stored)
     if stored.group_size not in GROUP_SIZES:
         raise UserError(
             f"GPTQ files are read with group sizes {', '.join(map(str, GROUP_SIZES))}, not {stored.group_size}",
@@ -108,12 +106,17 @@ def config(name: str, stored: Mapping[str, Stored], ignored: Sequence[str]) -> d
 
 
 def warnings(stored: Mapping[str, Stored]) -> list[str]:
-    """What vLLM won't serve, in whole sentences."""
-    found = []
+    """What vLLM won't serve and gptqmodel computes wrongly, in whole sentences."""
+    found = float32_scales(stored)
     few = sorted({s.bits for s in stored.values() if s.bits is not None} - {4, 8})
     if few:
         bits = " and ".join(str(b) for b in few)
         found.append(f"vLLM serves GPTQ files of 4 and 8 bits, not {bits}; transformers with gptqmodel reads them.")
     if any(s.symmetric is False for s in stored.values()):
         found.append("vLLM rejects asymmetric GPTQ files; transformers with gptqmodel reads them.")
+    if any(s.symmetric is False and s.bits == 4 and s.group_size == -1 for s in stored.values()):
+        found.append(
+            "gptqmodel 7.7 computes asymmetric 4-bit GPTQ layers without groups wrongly on a CPU; load the model with "
+            "GPTQConfig(bits=4, backend='torch'), or use a group size."
+        )
     return found

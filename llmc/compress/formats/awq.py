@@ -12,17 +12,19 @@ from torch import Tensor
 from llmc.compress._method import Compressed, Quantised
 from llmc.compress.formats._format import (
     Stored,
+    float32_scales,
     grid_of,
     one_grid,
     refuse_bits,
+    refuse_module,
     refuse_ragged,
     refuse_unquantised,
 )
 from llmc.errors import UserError
 from llmc.ops.packing import pack_awq, unpack_awq
 
-GROUP_SIZES = (-1, 16, 32, 64, 128)
-"""The group sizes for which gptqmodel has an AWQ kernel."""
+GROUP_SIZES = (-1, 32, 64, 128)
+"""The group sizes that gptqmodel computes with on every machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +41,7 @@ class Awq:
     def refuse(self, layer: str, stored: Stored) -> None:
         refuse_unquantised(self.name, layer, stored)
         refuse_bits(self.name, layer, stored, (4,), otherwise="use --format compressed-tensors or gptq")
-        if stored.module != "linear":
-            raise UserError(
-                f"{layer} is no nn.Linear, and what loads AWQ files replaces only those",
-                hint="use --format compressed-tensors or dense",
-            )
+        refuse_module(self.name, layer, stored)
         if stored.group_size not in GROUP_SIZES:
             raise UserError(
                 f"AWQ files are read with group sizes {', '.join(map(str, GROUP_SIZES))}, not {stored.group_size}",
@@ -82,7 +80,7 @@ class Awq:
         }
 
     def warnings(self, stored: Mapping[str, Stored]) -> tuple[str, ...]:
-        return ()
+        return tuple(float32_scales(stored))
 
 
 FORMAT = Awq()
