@@ -15,7 +15,7 @@ from llmc.commands._resolve import EMBEDDED, resolve
 from llmc.compress._help import field_help
 from llmc.compress._job import compress as run_job
 from llmc.compress._manifest import Manifest
-from llmc.compress._method import Method, Needs
+from llmc.compress._method import Balances, Method, Needs
 from llmc.compress._plan import Job, plan
 from llmc.compress._recipe import build, methods, read_recipe, settings_of
 from llmc.data.calibration import PINNED, Calibration, calibrate, check_source
@@ -92,7 +92,7 @@ def _calibration(
     seq_len: int | None,
     seed: int,
 ) -> Calibration | None:
-    needy = [m.name for m in stages if m.needs > Needs.NOTHING or hasattr(m, "balance")]
+    needy = [m.name for m in stages if m.needs > Needs.NOTHING or isinstance(m, Balances)]
     if wanted == "none" or (wanted is None and not needy):
         if needy:
             raise UserError(f"{needy[0]} needs calibration text", hint="give --calibration FILE, mini or c4")

@@ -31,8 +31,9 @@ def window_perplexity(model: Any, tokens: Tensor, window: int, *, batch_tokens: 
         return Perplexity(None, None, 0)
     windows = tokens[: n_windows * window].view(n_windows, window)
     total, count = 0.0, 0
-    for batch in windows.split(max(1, batch_tokens // window)):
-        ids = batch.to(model.device)
+    size = max(1, batch_tokens // window)
+    for start in range(0, n_windows, size):
+        ids = windows[start : start + size].to(model.device)
         logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
         for row, target in zip(logits, ids[:, 1:], strict=True):
             total += float(torch.nn.functional.cross_entropy(row.float(), target, reduction="sum").double())
