@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from llmc.errors import UserError
 from llmc.models.checkpoint import Checkpoint
 from llmc.models.config import decoder_config
+from llmc.models.factored import factored_options
 
 
 def load_tokenizer(directory: str | Path) -> Any:
@@ -43,6 +44,7 @@ def load_model(
             local_files_only=True,
             use_safetensors=True,
             output_loading_info=True,
+            **factored_options(directory),
             **options,
         )
     except ImportError as error:
