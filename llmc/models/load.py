@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging
 
 from llmc.errors import UserError
 from llmc.models.checkpoint import Checkpoint
@@ -70,6 +71,12 @@ def pick_device(name: str) -> str:
             f"device {name!r} can't be used: {str(error).splitlines()[0]}", hint="use cpu or auto"
         ) from error
     return name
+
+
+def quiet() -> None:
+    """Turns off the bars and load reports of transformers for this process; a command shows its own progress."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
 
 
 def offline() -> None:
