@@ -21,7 +21,13 @@ def account_of(
     sizes = [r.shape[0] * r.shape[1] for r in records]
     before = sum(_numel(info.shape) for info in skeleton.checkpoint.tensors.values())
     zeros = sum(round(r.sparsity * n) for r, n in zip(records, sizes, strict=True))
-    factored = sum(n - r.rank * sum(r.shape) for r, n in zip(records, sizes, strict=True) if r.rank is not None)
+    thin = [(r, n) for r, n in zip(records, sizes, strict=True) if r.rank is not None and r.stored_as == "factors"]
+    factored = sum(n - (r.rank or 0) * sum(r.shape) for r, n in thin)
+    if any(r.rank is not None for r in records) and not thin:
+        warnings.append(
+            "The low-rank products are stored multiplied out, as full matrices that load everywhere: nothing is saved "
+            "on disk. --format factors keeps the thin pairs, which llmc.load reads."
+        )
     if planned.format.name == "dense" and zeros > 0.01 * sum(sizes):
         warnings.append(
             "The zeros are stored like any other number: this file is as large as the dense one and runs no faster "

@@ -27,9 +27,7 @@ def load_tokenizer(directory: str | Path) -> Any:
         ) from error
 
 
-def load_model(
-    directory: str | Path, *, dtype: torch.dtype | None = None, device: str = "cpu", **options: Any
-) -> PreTrainedModel:
+def load_model(directory: str | Path, *, dtype: torch.dtype | None = None, device: str = "cpu") -> PreTrainedModel:
     """The causal language model of a checkpoint, in evaluation mode, in its stored dtype unless `dtype` is given.
 
     Every parameter must come from the files: a model with a parameter that transformers would fill at random is
@@ -46,7 +44,6 @@ def load_model(
             use_safetensors=True,
             output_loading_info=True,
             **factored_options(directory),
-            **options,
         )
     except ImportError as error:
         raise UserError(f"{directory} needs a library that is not installed: {str(error).splitlines()[0]}") from error
