@@ -53,12 +53,12 @@ def score(
     batch_tokens: int,
     *,
     known: AbstractSet[int] = frozenset(),
-    on_tokens: Callable[[int], None] = lambda n: None,
+    tick: Callable[[int], None] = lambda n: None,
 ) -> Iterator[list[tuple[int, Score]]]:
     """Scores of all targets, batch by batch as they are computed, as (index, score).
 
     Batches depend on all targets, `known` or not; a batch whose targets are all known is passed over. So a second run
-    makes exactly the batches that a first one didn't finish. `on_tokens` hears how many tokens each batch was.
+    makes exactly the batches that a first one didn't finish. `tick` hears of every batch how many targets it settles.
     """
     asked: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for index, each in enumerate(targets):
@@ -70,7 +70,7 @@ def score(
         past = None
         for batch in group.batches:
             wanted = [index for row, _ in batch for index in users[row]]
-            on_tokens(sum(len(rows[row].tokens) - group.prefix_length for row, _ in batch))
+            tick(len(wanted))
             if known >= set(wanted):
                 continue
             if group.prefixes and past is None:

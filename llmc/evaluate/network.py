@@ -22,7 +22,8 @@ PROBE_TOLERANCE = 1e-2
 class Network:
     """A transformers causal model, without gradients, in evaluation mode.
 
-    `why_not_shared` is None when a prefix can be computed once and read by many rows, and a reason otherwise.
+    `why_not_shared` is None when a prefix can be computed once and read by many rows, and a reason otherwise. `caches`:
+    its memory is keys and values of tokens. `slides`: some of its layers forget what is outside a window.
     """
 
     def __init__(self, model: Any) -> None:
@@ -32,16 +33,13 @@ class Network:
         self._head = model.get_output_embeddings()
         text = getattr(model.config, "text_config", None) or model.config
         self.vocabulary = int(text.vocab_size)
+        self.caches = False
         self.slides = False
         self.why_not_shared = self._why_not_shared(text)
         if self.why_not_shared:
             logger.warning("prefixes are not shared for this model: %s; plain batches instead", self.why_not_shared)
 
     def _why_not_shared(self, config: Any) -> str | None:
-        rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
-        kinds = {part.get("rope_type") for part in (rope, *rope.values()) if isinstance(part, dict)}
-        if moving := kinds & {"dynamic", "longrope"}:
-            return f"its {moving.pop()} position scaling depends on the length of the whole input"
         tokens = (torch.arange(12) * 7919 % self.vocabulary).view(2, 6).to(self.device)
         try:
             cache = self.prefill(tokens[:, :4])
@@ -49,7 +47,11 @@ class Network:
             return f"it gives no cache ({error})"
         if not shareable(cache):
             return "its cache is not only keys and values of attention"
-        self.slides = slides(cache)
+        self.caches, self.slides = True, slides(cache)
+        rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+        kinds = {part.get("rope_type") for part in (rope, *rope.values()) if isinstance(part, dict)}
+        if moving := kinds & {"dynamic", "longrope"}:
+            return f"its {moving.pop()} position scaling depends on the length of the whole input"
         rows, columns = torch.tensor([0, 1]), torch.tensor([5, 5])
         whole = self.logits(tokens, rows, columns)
         split = self.logits(tokens[:, 4:], rows, columns - 4, past=frozen(cache, torch.tensor([0, 1])))
@@ -62,6 +64,14 @@ class Network:
         """The model's own cache after `tokens` (rows, tokens), which all rows fill without padding."""
         with _reading(self._head, tokens.new_zeros(1), tokens.new_zeros(1)):
             return self.model(input_ids=tokens.to(self.device), use_cache=True, **how).past_key_values
+
+    @torch.no_grad()
+    def open(self, tokens: Tensor, past: Any, **how: Any) -> tuple[Any, Tensor]:
+        """The cache after left-padded `tokens` (rows, tokens), and the logits (rows, vocabulary) that follow."""
+        rows = torch.arange(len(tokens), device=self.device)
+        with _reading(self._head, rows, rows * 0 + tokens.shape[1] - 1) as was_read:
+            found = self.model(input_ids=tokens.to(self.device), past_key_values=past, use_cache=True, **how)
+        return found.past_key_values, found.logits[0] if was_read else found.logits[:, -1]
 
     @torch.no_grad()
     def logits(self, tokens: Tensor, rows: Tensor, columns: Tensor, past: Any = None, **how: Any) -> Tensor:

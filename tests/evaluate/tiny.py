@@ -1,4 +1,4 @@
-"""Random two-to-four-layer models of five architectures and a byte tokenizer, made in milliseconds without a network."""
+"""Random small models of six architectures and a byte tokenizer, made in milliseconds without a network."""
 
 import functools
 
