@@ -28,6 +28,7 @@ class Asked(NamedTuple):
 
     task: Task
     items: tuple[Item, ...]
+    scale: str
 
 
 class Outcome(NamedTuple):
@@ -46,7 +47,7 @@ def gather(task: Task, ctx: TaskContext) -> Asked:
         raise RuntimeError(f"task {task.name} gives an item id twice")
     if empty := [item.id for item in items if not item.requests]:
         raise RuntimeError(f"task {task.name}: item {empty[0]} asks nothing")
-    return Asked(task, items)
+    return Asked(task, items, ctx.scale)
 
 
 def described(asked: Asked, ctx: TaskContext) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def described(asked: Asked, ctx: TaskContext) -> dict[str, Any]:
 
 def perform(asked: Asked, backend: Backend, journal: Journal, progress: Progress = lambda *_: None) -> Outcome:
     """Ask, mark and sum up one task; answers in `journal` aren't asked again."""
-    task, items = asked
+    task, items, _ = asked
     requests = [list(item.requests) for item in items]
     answers: list[list[Answer]] = [[] for _ in items]
     for turn in range(MAX_TURNS + 1):
@@ -87,7 +88,7 @@ def perform(asked: Asked, backend: Backend, journal: Journal, progress: Progress
         sample(item, tuple(asks), verdict, tuple(given), flag)
         for item, asks, verdict, given, flag in zip(items, requests, marked, answers, flags, strict=True)
     ]
-    return Outcome(summary(task, items, marked, flags, _has_texts(requests)), lines)
+    return Outcome(summary(asked, marked, flags, has_texts=_has_texts(requests)), lines)
 
 
 def _ask(asks: Sequence[Ask], backend: Backend, journal: Journal, doing: str, progress: Progress) -> list[Answer]:
@@ -106,10 +107,12 @@ def _has_texts(requests: Sequence[Sequence[Ask]]) -> bool:
 
 
 def summary(
-    task: Task, items: Sequence[Item], marked: Sequence[Marked], flags: Sequence[Mapping[str, bool]], has_texts: bool
+    asked: Asked, marked: Sequence[Marked], flags: Sequence[Mapping[str, bool]], *, has_texts: bool
 ) -> dict[str, Any]:
     """A task's part of results.json."""
-    estimates = task.summarise([Scored(item, each) for item, each in zip(items, marked, strict=True)])
+    task = asked.task
+    primary = getattr(task, "primary_at", {}).get(asked.scale, task.primary)
+    estimates = task.summarise([Scored(item, each) for item, each in zip(asked.items, marked, strict=True)])
     shares = panel(flags, has_texts=has_texts)
     options = option_shares(marked)
     metrics = {}
@@ -121,13 +124,13 @@ def summary(
             "chance": how.chance,
             "kind": how.kind,
         }
-    if task.primary not in metrics:
-        raise RuntimeError(f"task {task.name} doesn't report its primary metric {task.primary}")
+    if primary not in metrics:
+        raise RuntimeError(f"task {task.name} doesn't report its primary metric {primary}")
     return {
         "suite": task.suite,
         "dimension": task.dimension,
         "version": task.version,
-        "primary": task.primary,
+        "primary": primary,
         "metrics": metrics,
         "panel": shares,
         "collapsed": collapsed(shares, options),

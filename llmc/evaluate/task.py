@@ -210,7 +210,7 @@ class Task(Protocol):
     def source(self) -> str: ...
     @property
     def primary(self) -> str:
-        """The metric that speaks for the task."""
+        """The metric that speaks for the task; an optional mapping `primary_at` names another for a scale."""
 
     @property
     def metrics(self) -> Mapping[str, Metric]:
