@@ -54,9 +54,9 @@ def proportion(n_hits: int, n: int) -> Estimate:
 def rate(marks: Sequence[float], clusters: Sequence[Hashable]) -> Estimate:
     """The share of ones among zeros and ones, with an interval that stays inside [0, 1] and isn't empty at the ends.
 
-    Without clusters it is `proportion`. With them, Wilson's interval for the number of independent items that would give
-    the clustered error, at most n; where all marks agree nothing is known of the clusters' effect, and that number is
-    the number of clusters.
+    Without clusters it is `proportion`. With them, Wilson's interval for as many independent items as would give the
+    clustered error, at most n; where all marks agree nothing is known of the clusters' effect, and one item a cluster
+    is counted.
     Source: Korn & Graubard 1998, "Confidence intervals for proportions with small expected number of positive counts".
     """
     n_hits, n = round(math.fsum(marks)), len(marks)
