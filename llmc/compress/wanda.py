@@ -50,7 +50,7 @@ class Wanda:
             norm = torch.where(lit, norm, 1e-3 * norm[lit].min())
         pattern = pattern_of(self.pattern)
         score = as_float(weight, keep).abs_().mul_(norm)
-        return pruned(weight, kept(score, self.sparsity, pattern, keep), pattern, warnings)
+        return pruned(weight, kept(score, self.sparsity, pattern, keep), pattern, warnings=warnings)
 
 
 METHOD = Wanda
