@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from llmc.catalog import catalog, pick
+from llmc.commands._resolve import resolve
 from llmc.errors import UserError, unknown
 from llmc.evaluate import foreign
 from llmc.evaluate.backend import Backend, lm_eval_backend
@@ -19,7 +20,7 @@ from llmc.evaluate.provenance import compression_of, machine, model_facts, packa
 from llmc.evaluate.run import RunWriter
 from llmc.evaluate.runner import Asked, described, gather, perform
 from llmc.evaluate.task import Mode, Scale, Task, TaskContext
-from llmc.models.load import load_model, load_tokenizer, pick_device, resolve
+from llmc.models.load import load_model, load_tokenizer, offline, pick_device, quiet
 
 SUITES = ("kick", "trust")
 Report = Callable[[int, int, str], None]
@@ -48,6 +49,7 @@ class EvalJob:
     dtype: str = "auto"
     chat: bool = True
     allow_missing: bool = False
+    online: bool = False
     resume: bool = False
     command: Sequence[str] | None = None
 
@@ -82,6 +84,9 @@ def own_tasks() -> dict[str, Task]:
 def run(job: EvalJob, report: Report) -> dict[str, Any]:
     """Results of the job, which are then also in its run directory; a finished run is read, not made again."""
     started = time.monotonic()
+    quiet()
+    if not job.online:
+        offline()
     writer = RunWriter(job.out, resume=job.resume)
     chosen, dimensions, others = _chosen(job)
     directory = resolve(job.model)
