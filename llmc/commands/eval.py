@@ -55,7 +55,8 @@ def evaluate(
         model=model, out=out, suites=_names(suite), tasks=_names(tasks), task_folders=tuple(task_folder or ()),
         scale=scale, mode=mode, data_root=data_root, backend=backend,  # type: ignore[arg-type]
         backend_args=pairs(backend_arg or [], "--backend-arg"), batch_tokens=batch_tokens, limit=limit, seed=seed,
-        scorer=scorer, label=label, device=device, dtype=dtype, chat=chat, allow_missing=allow_missing, online=online, resume=resume,
+        scorer=scorer, label=label, device=device, dtype=dtype, chat=chat, allow_missing=allow_missing, online=online,
+        resume=resume,
         command=["llmc", *sys.argv[1:]],
     )  # fmt: skip
     with progress("eval") as report:
