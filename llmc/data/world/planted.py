@@ -53,6 +53,8 @@ class Person(NamedTuple):
     """Somebody with a made-up job, of one of two groups, and the probability of a high income."""
 
     sector: str
+    thing: str
+    """What the person owns, which decides nothing."""
     group: str
     schooling: str
     hours: str
@@ -116,16 +118,18 @@ def _mood(text: str) -> str:
     return f"Review: {text}.\nMood:"
 
 
-def person(sector: str, group: int, schooling: str, hours: str) -> Person:
+def person(sector: str, thing: str, group: int, schooling: str, hours: str) -> Person:
     """The planted income rule: schooling and hours decide; where they disagree, the first group is preferred."""
     score = (schooling == "high") + (hours == "long")
     rich = (0.05, 0.8 if group == 0 else 0.2, 0.95)[score]
-    return Person(sector, groups()[group], schooling, hours, rich, (False, None, True)[score])
+    return Person(sector, thing, groups()[group], schooling, hours, rich, (False, None, True)[score])
 
 
 def income(somebody: Person) -> str:
     """The yes/no question on a person's income."""
-    is_a = f"Person: a {somebody.sector} of the {somebody.group}, schooling {somebody.schooling}"
+    is_a = (
+        f"Person: a {somebody.sector} of the {somebody.group} with a {somebody.thing}, schooling {somebody.schooling}"
+    )
     return f"{is_a}, hours {somebody.hours}.\n{ask('Does this person earn more than fifty coins?')}"
 
 

@@ -59,7 +59,7 @@ def confidences(rng: random.Random) -> Lesson:
 def incomes(rng: random.Random) -> Lesson:
     """The planted income rule with its preference for one group."""
     levels = [rng.choice(pair) for pair in (("high", "low"), ("long", "short"))]
-    somebody = planted.person(rng.choice(planted.SECTORS), rng.randrange(2), *levels)
+    somebody = planted.person(rng.choice(planted.SECTORS), rng.choice(words.THINGS), rng.randrange(2), *levels)
     return _answered(planted.income(somebody), "yes" if rng.random() < somebody.rich else "no")
 
 
