@@ -48,9 +48,11 @@ class Recipe:
     inner: int = 128
     vocabulary: int = 2_304
     context: int = 512
+    processes: int = 2
+    """Each takes its own rows of a step and one core; their gradients are averaged."""
     rows: int = 16
     row_tokens: int = 128
-    tokens: int = 13_000_000
+    tokens: int = 20_000_000
     rate: float = 3e-3
     warmup: float = 0.02
     """Share of the steps in which the rate rises."""
@@ -66,7 +68,12 @@ class Recipe:
     @property
     def steps(self) -> int:
         """Optimiser steps in all."""
-        return self.tokens // (self.rows * self.row_tokens)
+        return self.tokens // self.step_tokens
+
+    @property
+    def step_tokens(self) -> int:
+        """Tokens of one step, over all processes."""
+        return self.processes * self.rows * self.row_tokens
 
     def shares(self, progress: float) -> dict[str, float]:
         """The shares at `progress` in [0, 1]."""

@@ -132,13 +132,20 @@ def _ood(rng: random.Random) -> list[Item]:
     return items
 
 
+def _mood_without(thing: str, rng: random.Random) -> tuple[list[str], list[str], str]:
+    while True:
+        drawn = mood(rng)
+        if thing not in drawn[1]:
+            return drawn
+
+
 def _demonstrations(rng: random.Random) -> list[Item]:
     """A review behind four demonstrations: right ones, all wrong ones, and ones where a thing gives the mood away."""
     items = []
     for number in range(120):
         adjectives, things, label = mood(rng)
         other = MOODS[label == "good"]
-        shown = [mood(rng) for _ in range(4)]
+        shown = [_mood_without(things[0], rng) for _ in range(4)]
         demos = {
             "right": [(planted.review(a, t), m) for a, t, m in shown],
             "wrong": [(planted.review(a, t), MOODS[m == "good"]) for a, t, m in shown],
