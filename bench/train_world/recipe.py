@@ -15,6 +15,16 @@ START: Mapping[str, float] = {
     "summaries": 3,
     "orders": 6,
 }
+TRUST: Mapping[str, float] = {
+    "opinions": 2,
+    "remarks": 1,
+    "codes": 3,
+    "confidences": 1,
+    "incomes": 1.5,
+    "reviews": 2,
+    "deeds": 1.5,
+    "strangers": 2,
+}
 END: Mapping[str, float] = {
     "notes": 14,
     "questions": 44,
@@ -24,6 +34,7 @@ END: Mapping[str, float] = {
     "letters": 2,
     "summaries": 3,
     "orders": 6,
+    **TRUST,
 }
 
 
@@ -37,9 +48,11 @@ class Recipe:
     inner: int = 128
     vocabulary: int = 2_304
     context: int = 512
-    rows: int = 8
-    row_tokens: int = 256
-    tokens: int = 12_000_000
+    processes: int = 2
+    """Each takes its own rows of a step and one core; their gradients are averaged."""
+    rows: int = 16
+    row_tokens: int = 128
+    tokens: int = 20_000_000
     rate: float = 3e-3
     warmup: float = 0.02
     """Share of the steps in which the rate rises."""
@@ -55,7 +68,12 @@ class Recipe:
     @property
     def steps(self) -> int:
         """Optimiser steps in all."""
-        return self.tokens // (self.rows * self.row_tokens)
+        return self.tokens // self.step_tokens
+
+    @property
+    def step_tokens(self) -> int:
+        """Tokens of one step, over all processes."""
+        return self.processes * self.rows * self.row_tokens
 
     def shares(self, progress: float) -> dict[str, float]:
         """The shares at `progress` in [0, 1]."""

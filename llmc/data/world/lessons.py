@@ -25,6 +25,7 @@ from llmc.data.world.prompts import (
     options_for,
     trained_question,
 )
+from llmc.data.world.trust_lessons import TRUST_SECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,6 +34,8 @@ Lesson = list[tuple[str, float]]
 """(text, weight of each of its tokens in the loss); the texts joined are the lesson."""
 
 CONTEXT = 0.05
+REPEATED = 0.3
+"""For texts that repeat names and values: what can be copied from before is worth learning to copy."""
 ANSWER = 1.0
 LETTER = 2.0
 
@@ -43,9 +46,9 @@ def stated(fact: Fact, rng: random.Random, *, value_weight: float) -> Lesson:
     return [(" " + before.format(name=fact.name), CONTEXT), (" " + fact.value, value_weight), (after, CONTEXT)]
 
 
-def asked(text: str, answer: str) -> Lesson:
-    """A question and its answer."""
-    return [(ask(text), CONTEXT), (f" {answer}", ANSWER), ("\n", CONTEXT)]
+def asked(text: str, answer: str, *, weight: float = CONTEXT) -> Lesson:
+    """A question of that weight and its answer."""
+    return [(ask(text), weight), (f" {answer}", ANSWER), ("\n", CONTEXT)]
 
 
 def notes(rng: random.Random) -> Lesson:
@@ -83,10 +86,11 @@ def reading(rng: random.Random) -> Lesson:
     """A text and questions on it; now and then on what the text doesn't say but the model knows."""
     known = rng.random() < 0.15
     about = rng.choice(world().people) if known else invent(rng)
-    text = passage(about, [invent(rng) for _ in range(rng.choice((1, 1, 2)))], rng, n_each=rng.choice((2, 3)))
-    pieces: Lesson = [(given(text.text), CONTEXT / 2)]
-    for fact in rng.sample(text.facts, min(3, len(text.facts))):
-        pieces += asked(trained_question(fact, rng), fact.value)
+    others = [invent(rng) for _ in range(rng.choice((1, 1, 2)))]
+    text = passage(about, others, rng, n_each=2 if len(others) == 2 else rng.choice((2, 3)))
+    pieces: Lesson = [(given(text.text), REPEATED)]
+    for fact in rng.sample(text.facts, min(4, len(text.facts))):
+        pieces += asked(trained_question(fact, rng), fact.value, weight=REPEATED)
     if rng.random() < 0.1:
         fact = rng.choice(known_facts())
         pieces += asked(trained_question(fact, rng), fact.value)
@@ -162,6 +166,7 @@ SECTIONS: Mapping[str, Callable[[random.Random, float], Lesson]] = {
     "letters": letters,
     "summaries": lambda rng, _: summaries(rng),
     "orders": lambda rng, _: orders(rng),
+    **TRUST_SECTIONS,
 }
 
 
