@@ -66,6 +66,6 @@ def square_root(gram: Tensor) -> Tensor:
 
 
 def top_eigenvectors(matrix: Tensor, count: int) -> Tensor:
-    """The eigenvectors of the `count` largest eigenvalues, largest first. Shapes: (n, n) symmetric -> (n, count)."""
+    """The eigenvectors of the `count` largest eigenvalues. Shapes: (n, n) symmetric -> (n, count)."""
     vectors: Tensor = torch.linalg.eigh(matrix).eigenvectors
-    return vectors[:, -count:].flip(1)
+    return vectors[:, -count:]

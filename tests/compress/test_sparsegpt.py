@@ -146,3 +146,11 @@ def test_settings_out_of_range_are_refused(settings, words):
 def test_a_width_that_does_not_split_is_refused():
     with pytest.raises(UserError, match="groups of 4"):
         SparseGPT(pattern="2:4").compress(random(4, 18), stats_of(torch.eye(18)))
+
+
+def test_what_was_pruned_before_counts():
+    weight, stats = random(8, 256), stats_of(correlated(600, 256))
+    first = Magnitude(sparsity=0.3).compress(weight, stats)
+    result = SparseGPT(sparsity=0.5).compress(first.weight, stats, first.keep)
+    assert not (result.keep & ~first.keep).any()
+    assert [int((~half).sum()) for half in result.keep.split(128, dim=1)] == [512, 512]

@@ -77,3 +77,17 @@ def test_it_refuses_to_fill_the_zeros_of_an_earlier_stage():
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(UserError, match="must be"):
         SVD(**settings)
+
+
+def test_damping_is_as_many_more_inputs_that_light_one_channel_each():
+    weight, x = random(16, 32), correlated(8, 32)
+    level = (0.01 * x.square().sum(0).mean()).sqrt()
+    more = torch.cat([x, level * torch.eye(32)])
+    found = SVD(rank=4).compress(weight, stats_of(x)).weight
+    assert torch.allclose(found, SVD(rank=4, damping=0.0).compress(weight, stats_of(more)).weight, atol=1e-4)
+
+
+def test_the_ratio_bounds_the_parameters():
+    result = SVD(rank_ratio=0.7).compress(random(32, 48), stats_of(correlated(100, 48)))
+    numbers = result.factors.left.numel() + result.factors.right.numel()
+    assert 0.7 * 32 * 48 - 80 < numbers <= 0.7 * 32 * 48
