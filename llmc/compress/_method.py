@@ -37,7 +37,7 @@ class LayerStats:
     gram: Tensor | None = None
     """Sum over tokens of x x^T."""
     cache: dict[str, object] = field(default_factory=dict)
-    """What a method derives from the statistics alone (a factor of `gram`), kept for the next layer that shares them."""
+    """What a method derives from the statistics alone (a factor of `gram`), for the next layer with these inputs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ class Compressed:
 
     weight: Tensor
     bits_per_weight: float
-    """Bits that the best plain storage of this result takes, over the number of weights; never what a dense file takes."""
+    """Bits that the best plain storage of this result takes per weight; not what a dense file takes."""
     keep: Tensor | None = None
     """(out, in) bool: False where a weight was pruned and must stay zero in every later stage. None: nothing pruned."""
     quantised: Quantised | None = None
