@@ -122,6 +122,15 @@ def decide(row: Evidence, limits: Limits) -> Verdict:
     )
 
 
+def decide_limit(low: float | None, high: float | None, limit: float) -> Verdict:
+    """The verdict on a rate that must not exceed `limit`: kept when the whole interval stays at or below it."""
+    if low is None or high is None:
+        return Verdict(code="undecided", why="too few items")
+    if high <= limit:
+        return Verdict(code="kept", why="clear")
+    return Verdict(code="lost", why="clear") if low > limit else Verdict(code="undecided", why="neither")
+
+
 def _too_little(row: Evidence, d: Difference, limits: Limits) -> Why | None:
     if d.n < (limits.min_items if row.min_items is None else row.min_items):
         return "too few items"

@@ -128,6 +128,8 @@ class Rule(_Form):
             raise ValueError("give a tolerance, as { points = 2.0 }")
         if self.kind != "difference" and (self.tolerance or self.test or self.require or self.override):
             raise ValueError(f"tolerance, test, require and override don't belong to rules of kind {self.kind!r}")
+        if self.kind != "difference" and self.level != "task":
+            raise ValueError(f'rules of kind {self.kind!r} have level = "task"')
         if self.test is not None and self.require is not None:
             raise ValueError("give one of test, require")
         if self.require is not None and ("collapsed" in self.require or "not-compared" in self.require):
@@ -137,7 +139,8 @@ class Rule(_Form):
     def passing(self) -> frozenset[Code]:
         """The verdicts that pass this rule."""
         if self.require is not None:
-            return frozenset(self.require)
+            # Whoever accepts kept accepts better than kept.
+            return frozenset(self.require) | ({"gained"} if "kept" in self.require else frozenset())
         by_test: dict[Test, frozenset[Code]] = {
             "non-inferiority": frozenset({"kept", "gained"}),
             "not-lost": frozenset({"kept", "gained", "undecided"}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,13 +163,6 @@ def load_samples(path: Path) -> Samples:
     except (ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{path}:{n_line}: {error}", hint="the file is damaged: evaluate again") from None
     return columns.finish()
-
-
-def probabilities(loglikelihoods: Iterable[float]) -> Floats:
-    """The options' shares of their common probability: the softmax of their log-likelihoods."""
-    values = np.asarray(list(loglikelihoods), dtype=np.float64)
-    weights = np.exp(values - values.max())
-    return np.asarray(weights / weights.sum())
 
 
 def _margin(loglikelihoods: tuple[float, ...] | None) -> float:
