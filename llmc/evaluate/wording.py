@@ -17,7 +17,13 @@ SIGNS: dict[Code, str] = {
 }
 WORDS: dict[Code, str] = {code: code.replace("-", " ") for code in CODES}
 MINUS = "−"
-PERCENT_OF_DENSE = "% of dense"
+_OUT_OF_REACH = 50
+"""More than this many times the items at hand is no advice."""
+
+
+def plain(name: str) -> str:
+    """A task's or dimension's name for people: `trust/out_of_distribution` is `out of distribution`."""
+    return name.rpartition("/")[2].replace("_", " ")
 
 
 def number(value: float, decimals: int = 1, *, signed: bool = True) -> str:
@@ -68,10 +74,12 @@ def sentence(row: Evidence, verdict: Verdict, limits: Limits, unit: str = "point
     return _SAY[verdict.code](row, verdict, limits, unit)
 
 
-def settles(verdict: Verdict) -> str:
+def settles(verdict: Verdict, n: int) -> str:
     """How many items would settle it, as a sentence; empty where that is not known."""
     if verdict.needed is None:
         return ""
+    if verdict.needed > _OUT_OF_REACH * n:
+        return " The change lies too near the tolerance for more items to settle it."
     return f" About {rounded(verdict.needed):,} items would settle it if the true change is the observed one."
 
 
@@ -126,7 +134,7 @@ def _undecided(row: Evidence, verdict: Verdict, limits: Limits, unit: str) -> st
         if d.gained == 0 and d.lost == 0 and d.low is not None and d.high is not None:
             return f"Undecided. No flips in {d.n:,} items still allow {_edges(d, _places(d, margin))}."
         beyond = f"a loss beyond {points(margin, unit)} is neither shown nor ruled out"
-        return f"Undecided. {found}: {beyond}.{settles(verdict)} {counts(d)}"
+        return f"Undecided. {found}: {beyond}.{settles(verdict, d.n)} {counts(d)}"
     reasons = {
         "too few items": f"too few items: {d.n:,} of the {minimum:,} asked for",
         "too few clusters": f"too few independent groups of items: {d.n_clusters:,} of {limits.min_clusters:,}",

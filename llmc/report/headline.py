@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from llmc.evaluate.verdict import CODES
-from llmc.evaluate.wording import WORDS, number, rounded
+from llmc.evaluate.wording import WORDS, number, plain, rounded
 from llmc.report.comparison import Row, RunComparison
 from llmc.report.rows import worst_first
 
@@ -24,11 +24,11 @@ def run_headline(label: str, readings: Sequence[Row], size_ratio: float | None) 
     for code, verb in (("collapsed", "it collapses on"), ("lost", "it loses")):
         found = [r for r in worst_first(rows) if r.code == code]
         if found:
-            parts.append(f"{verb} {_listed([_with_change(r) if code == 'lost' else r.name for r in found])}")
+            parts.append(f"{verb} {_listed([_with_change(r) if code == 'lost' else plain(r.name) for r in found])}")
     for code, words in (("undecided", "undecided"), ("not-compared", "not compared")):
         found = [r for r in worst_first(rows) if r.code == code]
         if found:
-            parts.append(f"{words}: {_listed([r.name for r in found])}")
+            parts.append(f"{words}: {_listed([plain(r.name) for r in found])}")
     if size_ratio is not None:
         parts.append(size_words(size_ratio))
     return "; ".join(parts) + "."
@@ -106,15 +106,17 @@ def _kept_words(noun: str, rows: Sequence[Row]) -> str:
 
 def _with_change(row: Row) -> str:
     if row.change is None or row.change.low is None or row.change.high is None:
-        return row.name
+        return plain(row.name)
     unit = row.unit or "points"
     edges = f"[{number(row.change.low)}, {number(row.change.high)}]"
-    return f"{row.name}, {number(row.change.value)} {unit} {edges}"
+    return f"{plain(row.name)}, {number(row.change.value)} {unit} {edges}"
 
 
 def _needing(row: Row) -> str:
     if row.code != "undecided" or row.change is None or row.change.needed is None:
         return row.name
+    if row.change.needed > 50 * row.change.n:
+        return f"{row.name} (too near the tolerance)"
     return f"{row.name} (about {rounded(max(row.change.needed - row.change.n, 1)):,} more items)"
 
 

@@ -172,9 +172,9 @@ def _reading_asks(joined: Joined, subject: Subject) -> Asked:
     """The tolerance of the first rule that speaks of this subject, else the built-in one of its level."""
     level: Level = subject.level
     for rule in joined.policy.rule:
-        if rule.kind == "difference" and rule.level == level and rule.metric == "primary" and rule.tolerance:
-            if any(found.name == subject.name for found in subjects(joined, rule)):
-                return asked_of(subject, rule.tolerance, rule.override)
+        speaks = rule.kind == "difference" and rule.level == level and rule.metric == "primary"
+        if speaks and rule.tolerance and any(found.name == subject.name for found in subjects(joined, rule)):
+            return asked_of(subject, rule.tolerance, rule.override)
     built_in = next(Rule.model_validate(rule) for rule in DEFAULT_RULES if rule["level"] == level)
     assert built_in.tolerance is not None
     return Asked(tolerance=built_in.tolerance, min_items=None)

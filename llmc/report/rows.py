@@ -215,6 +215,13 @@ def noise_flip_rate(joined: Joined, task: str) -> float | None:
 
 
 def _bootstrap(joined: Joined, task: str, rule: Rule) -> tuple[float, float] | None:
+    key = (task, rule.metric)
+    if key not in joined.drawn:
+        joined.drawn[key] = _draw(joined, task, rule)
+    return joined.drawn[key]
+
+
+def _draw(joined: Joined, task: str, rule: Rule) -> tuple[float, float] | None:
     measured = joined.measured(task, rule.metric)
     change = measured.compressed_marks - measured.dense_marks
     clusters = np.unique(joined.tasks[task].clusters[measured.usable], return_inverse=True)[1].astype(np.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -139,9 +139,13 @@ class Run:
         """What people call this run: the manifest's label, else the folder's name."""
         return self.manifest.model.label or self.path.resolve().name
 
+    _read: dict[str, Samples] = field(default_factory=dict, repr=False)
+
     def samples(self, task: str) -> Samples:
-        """The items of one task, as columns."""
-        return load_samples(self.path / "samples" / sample_file_name(task))
+        """The items of one task, as columns; read once."""
+        if task not in self._read:
+            self._read[task] = load_samples(self.path / "samples" / sample_file_name(task))
+        return self._read[task]
 
 
 def sample_file_name(task: str) -> str:
