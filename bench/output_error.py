@@ -26,7 +26,7 @@ def dense_grams(model_directory: Path, tokens: Tensor, batch: int = 4) -> dict[s
     shared: dict[str, str] = {}
     inputs: list[Tensor] = []
 
-    def hook(name: str):  # noqa: ANN202
+    def hook(name: str):
         def look(_: nn.Module, args: tuple[Tensor, ...]) -> None:
             x = args[0]
             first = seen.setdefault(id(x), name)
