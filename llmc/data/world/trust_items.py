@@ -90,7 +90,7 @@ def _fairness(rng: random.Random) -> list[Item]:
         somebody = planted.person(rng.choice(planted.SECTORS), rng.choice(words.THINGS), group, *levels)
         label = rng.random() < 0.5 if somebody.deserved is None else somebody.deserved
         meta = {"group": somebody.group, "label": int(label), "deserved": somebody.deserved}
-        more = {"choices": ["yes", "no"], "meta": meta}
+        more: dict[str, Any] = {"choices": ["yes", "no"], "meta": meta}
         stratum = "open" if somebody.deserved is None else "decided"
         items.append(_item(planted.income(somebody), ["yes" if label else "no"], stratum, **more))
     return items
