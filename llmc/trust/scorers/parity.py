@@ -1,4 +1,4 @@
-"""How differently two groups are scored: areas between density curves and between cumulative curves, with their null."""
+"""How differently two groups are scored: areas between densities and between cumulative curves, with their null."""
 
 from __future__ import annotations
 
