@@ -1,4 +1,4 @@
-"""Which of the two renderings a run wants, and what a model's answer becomes under it."""
+"""Which of the two renderings a run wants."""
 
 from __future__ import annotations
 
@@ -27,7 +27,3 @@ class Rendering:
         if self.mode == "compat":
             return compat.render(messages, self.template)
         return fixed.render(messages, self.chat, cue=cue)
-
-    def answered(self, text: str) -> str:
-        """The model's answer as the scorers get it."""
-        return compat.after(text, self.template) if self.mode == "compat" else text

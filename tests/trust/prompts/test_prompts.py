@@ -87,7 +87,6 @@ def test_the_space_before_an_option():
 def test_a_rendering_is_compat_or_fixed():
     asked = classification("T", "x")
     base, chat = Rendering("compat", None), Rendering("compat", lambda turns: "[INST]")
-    assert base.prompt(asked) == "You are a helpful assistant.T\nx\nanswer:" and base.answered("no") == "n"
-    assert chat.prompt(asked).endswith("[/INST]") and chat.answered("no") == "no"
+    assert base.prompt(asked) == "You are a helpful assistant.T\nx\nanswer:"
+    assert chat.prompt(asked).endswith("[/INST]")
     assert Rendering("fixed", lambda turns: turns[-1]["content"]).prompt(asked) == "T\nx"
-    assert Rendering("fixed", None).answered("no") == "no"
