@@ -125,12 +125,26 @@ def health(scored: Sequence[Scored]) -> panel.Health:
     """What the generated answers are. Labels that are all alike while the right ones differ are no answers."""
     states = [panel.state(str(row.marked.answer)) for row in scored]
     said = [row.marked.marks["said"] for row in scored]
-    named = [label for label in said if label is not None]
-    one = panel.alike(named) and not panel.alike([row.item.gold for row in scored])
+    one = uniform(scored, said)
     refusals = [
         state._replace(refused=bool(row.marked.flags["refused"])) for state, row in zip(states, scored, strict=True)
     ]
     return panel.health(refusals, [label is not None for label in said], one_answer=one)
+
+
+def uniform(scored: Sequence[Scored], answers: Sequence[float | int | None]) -> bool:
+    """Whether every question with the same options gets the same answer, though the right ones differ.
+
+    `answers`: an option's index for each item, None where it names none.
+    """
+    groups: dict[tuple[str, ...], tuple[list[float], list[str | tuple[str, ...] | None]]] = {}
+    for row, answer in zip(scored, answers, strict=True):
+        if answer is not None:
+            names, golds = groups.setdefault(row.marked.options or (), ([], []))
+            names.append(answer)
+            golds.append(row.item.gold)
+    judged = [(names, golds) for names, golds in groups.values() if len(names) >= panel.FEWEST_ANSWERS]
+    return bool(judged) and all(panel.alike(names) and not panel.alike(golds) for names, golds in judged)
 
 
 def shown(scored: Sequence[Scored]) -> bool:
@@ -139,7 +153,7 @@ def shown(scored: Sequence[Scored]) -> bool:
     Above chance means by more than two standard errors of guessing.
     """
     rows = [row for row in scored if row.marked.choice is not None]
-    if len(rows) < FEWEST_CHOICES or panel.alike([row.marked.choice for row in rows]):
+    if len(rows) < FEWEST_CHOICES or uniform(rows, [row.marked.choice for row in rows]):
         return False
     chance = [1 / len(row.marked.options or ("",)) for row in rows]
     hits = sum(row.marked.marks["acc_choice"] or 0.0 for row in rows)

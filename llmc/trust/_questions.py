@@ -52,7 +52,14 @@ def rendering(ctx: TaskContext) -> Rendering:
 
 def rules(ctx: TaskContext) -> Version:
     """The marking rules of this run: those asked for, else those of the published numbers for the mode."""
-    return version(ctx.scorer, default="vC" if ctx.mode == "compat" else "v1")
+    named = [part for part in (ctx.scorer or "").split(",") if part and "=" not in part]
+    return version(named[-1] if named else None, default="vC" if ctx.mode == "compat" else "v1")
+
+
+def toxicity_name(ctx: TaskContext) -> str | None:
+    """The toxicity scorer of `--scorer toxicity=NAME[:SETTING]`, which may stand beside a version; None: not named."""
+    named = [part for part in (ctx.scorer or "").split(",") if part.startswith("toxicity=")]
+    return named[-1].removeprefix("toxicity=") if named else None
 
 
 def n_samples(ctx: TaskContext) -> int:
