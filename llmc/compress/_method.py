@@ -5,11 +5,15 @@ Knows no model, device, file or loop: the walk owns those.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
 
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from llmc.compress._block import BlockView
 
 Kind = Literal["pruning", "quantisation", "low-rank"]
 
@@ -37,7 +41,7 @@ class LayerStats:
     gram: Tensor | None = None
     """Sum over tokens of x x^T."""
     cache: dict[str, object] = field(default_factory=dict)
-    """What a method derives from the statistics alone (a factor of `gram`), kept for the next layer that shares them."""
+    """What a method derives from the statistics alone (a factor of `gram`), for the next layer with these inputs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +79,7 @@ class Compressed:
 
     weight: Tensor
     bits_per_weight: float
-    """Bits that the best plain storage of this result takes, over the number of weights; never what a dense file takes."""
+    """Bits that the best plain storage of this result takes per weight; not what a dense file takes."""
     keep: Tensor | None = None
     """(out, in) bool: False where a weight was pruned and must stay zero in every later stage. None: nothing pruned."""
     quantised: Quantised | None = None
@@ -84,6 +88,15 @@ class Compressed:
     """The damping that was really used, as a fraction of the mean diagonal of the Gram matrix. None: none used."""
     warnings: tuple[str, ...] = ()
     """Whole sentences about this layer that a person must read (damping escalated, a rank that saves nothing)."""
+
+
+@runtime_checkable
+class Balances(Protocol):
+    """A method that first moves scales between the layers of a block; the walk collects `abs_sum` for it too."""
+
+    def balance(self, block: BlockView) -> Sequence[object]:
+        """Changes the block through its view; what was found, a line each."""
+        ...
 
 
 @runtime_checkable

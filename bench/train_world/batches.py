@@ -1,0 +1,66 @@
+"""Packs lessons into rows; the batch of a step is a function of the seed and the step, so that training can resume."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+import torch
+from recipe import Recipe
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from llmc.data.world.lessons import Lesson, draw
+
+Encoded = tuple[list[int], list[float]]
+
+
+def encoder(tokenizer: PreTrainedTokenizerFast) -> Callable[[Lesson], Encoded]:
+    """A function from a lesson to its token ids, with the end token behind them, and the weight of each."""
+    end = tokenizer.eos_token_id
+    backend = tokenizer.backend_tokenizer
+
+    def encode(lesson: Lesson) -> Encoded:
+        ids: list[int] = []
+        weights: list[float] = []
+        for encoding, (_, weight) in zip(
+            backend.encode_batch_fast([text for text, _ in lesson], add_special_tokens=False), lesson, strict=True
+        ):
+            ids += encoding.ids
+            weights += [weight] * len(encoding.ids)
+        return [*ids, end], [*weights, 0.05]
+
+    return encode
+
+
+def fill(lessons: list[Encoded], length: int, more: Callable[[], Encoded], end: int, *, pool: int = 24) -> Encoded:
+    """One row of whole lessons, taken out of `lessons`, which is refilled; the rest is padding of weight 0."""
+    ids: list[int] = []
+    weights: list[float] = []
+    while True:
+        while len(lessons) < pool:
+            lessons.append(more())
+        space = length - len(ids)
+        index = next((i for i, (tokens, _) in enumerate(lessons) if len(tokens) <= space), None)
+        if index is None:
+            return ids + [end] * space, weights + [0.0] * space
+        tokens, token_weights = lessons.pop(index)
+        ids += tokens
+        weights += token_weights
+
+
+def batch(recipe: Recipe, encode: Callable[[Lesson], Encoded], end: int, step: int) -> tuple[Tensor, Tensor]:
+    """The token ids and loss weights of a step, each (rows, tokens + 1); every eighth step has longer, fewer rows."""
+    rng = random.Random(f"{recipe.seed}/{step}")
+    progress = step / recipe.steps
+    shares = recipe.shares(progress)
+    longer = 2 if step % 8 == 7 else 1
+    rows, length = recipe.rows // longer, recipe.row_tokens * longer
+    waiting: list[Encoded] = []
+    filled: Sequence[Encoded] = [
+        fill(waiting, length, lambda: encode(draw(shares, rng, progress)), end) for _ in range(rows)
+    ]
+    # Position 0 is the end token in half of the rows: prompts come with and without it.
+    ids = [([end, *i] if row % 2 else [*i, end]) for row, (i, _) in enumerate(filled)]
+    weights = [([0.0, *w] if row % 2 else [*w, 0.0]) for row, (_, w) in enumerate(filled)]
+    return torch.tensor(ids), torch.tensor(weights)

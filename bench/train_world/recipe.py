@@ -1,0 +1,77 @@
+"""The embedded model's training recipe: its shape, its budget and the shares of its lessons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+START: Mapping[str, float] = {
+    "notes": 18,
+    "questions": 36,
+    "reading": 8,
+    "choices": 5,
+    "open_choices": 6,
+    "letters": 8,
+    "summaries": 3,
+    "orders": 6,
+}
+END: Mapping[str, float] = {
+    "notes": 14,
+    "questions": 44,
+    "reading": 6,
+    "choices": 18,
+    "open_choices": 4,
+    "letters": 2,
+    "summaries": 3,
+    "orders": 6,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides the trained weights, beside the machine's arithmetic."""
+
+    width: int = 128
+    layers: int = 5
+    heads: int = 4
+    inner: int = 128
+    vocabulary: int = 2_304
+    context: int = 512
+    rows: int = 8
+    row_tokens: int = 256
+    tokens: int = 12_000_000
+    rate: float = 3e-3
+    warmup: float = 0.02
+    """Share of the steps in which the rate rises."""
+    decay: float = 0.3
+    """Share of the steps in which the rate falls, the last ones; between, it is constant."""
+    weight_decay: float = 0.01
+    seed: int = 0
+    start: Mapping[str, float] = field(default_factory=lambda: START)
+    """{section: share of the lessons} at the first step."""
+    end: Mapping[str, float] = field(default_factory=lambda: END)
+    """The shares at the last step; between, they change evenly."""
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps in all."""
+        return self.tokens // (self.rows * self.row_tokens)
+
+    def shares(self, progress: float) -> dict[str, float]:
+        """The shares at `progress` in [0, 1]."""
+        names = self.start.keys() | self.end.keys()
+        mixed = {n: (1 - progress) * self.start.get(n, 0) + progress * self.end.get(n, 0) for n in sorted(names)}
+        return {n: share for n, share in mixed.items() if share > 0}
+
+    def tokenizer_shares(self) -> dict[str, float]:
+        """The shares of the text that the tokenizer is trained on."""
+        return self.shares(0.5)
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate: rising, constant, then falling linearly to a hundredth."""
+        rise, fall = self.warmup * self.steps, self.decay * self.steps
+        falling = 0.01 + 0.99 * min(1.0, (self.steps - step) / fall)
+        return self.rate * min(1.0, (step + 1) / rise, falling)
+
+
+RECIPE = Recipe()

@@ -1,0 +1,198 @@
+"""What `llmc compress` and `llmc demo` share: from words to a job, running it, and the lines that a person reads."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import typer
+from rich.table import Table
+
+from llmc.commands._progress import progress, table_console
+from llmc.commands._resolve import EMBEDDED, resolve
+from llmc.compress._help import field_help
+from llmc.compress._job import compress as run_job
+from llmc.compress._manifest import Manifest
+from llmc.compress._method import Balances, Method, Needs
+from llmc.compress._plan import Job, plan
+from llmc.compress._recipe import build, methods, read_recipe, settings_of
+from llmc.data.calibration import PINNED, Calibration, calibrate, check_source
+from llmc.errors import UserError
+from llmc.models.config import decoder_config
+from llmc.models.layout import output_dtype
+from llmc.models.load import load_tokenizer, offline, pick_device
+
+
+def stages_of(method: str | None, recipe: Path | None, settings: Mapping[str, object]) -> tuple[Method, ...]:
+    """The stages that --method with its settings, or --recipe, ask for."""
+    if (method is None) == (recipe is None):
+        raise UserError("give one of --method and --recipe", hint=f"methods: {', '.join(methods())}")
+    if recipe is not None:
+        if settings:
+            raise UserError(
+                f"--{next(iter(settings))} has no meaning beside --recipe", hint="put it into the recipe file"
+            )
+        return read_recipe(recipe)
+    assert method is not None
+    return (build(method, settings),)
+
+
+def make_job(
+    model: str,
+    out: Path,
+    method: str | None,
+    recipe: Path | None,
+    settings: Mapping[str, object],
+    *,
+    calibration: str | None,
+    samples: int,
+    seq_len: int | None,
+    seed: int,
+    format_name: str | None,
+    device: str,
+    dtype: str,
+    resume: bool,
+    overwrite: bool,
+    max_shard_gb: float,
+    command: list[str] | None,
+) -> Job:
+    """The job that the command line describes, with its calibration tokens drawn."""
+    stages = stages_of(method, recipe, settings)
+    if calibration not in PINNED:
+        offline()
+    if max_shard_gb <= 0:
+        raise UserError(f"--max-shard-gb must be above 0, got {max_shard_gb}")
+    source = resolve(model)
+    tokens = _calibration(source, model, stages, calibration, samples=samples, seq_len=seq_len, seed=seed)
+    return Job(
+        model=source,
+        out=out,
+        stages=stages,
+        calibration=tokens,
+        seed=seed,
+        format=format_name,
+        dtype=output_dtype(dtype),
+        device=pick_device(device),
+        resume=resume,
+        overwrite=overwrite,
+        max_shard_bytes=int(max_shard_gb * 1e9),
+        command=command,
+    )
+
+
+def _calibration(
+    source: Path,
+    name: str,
+    stages: tuple[Method, ...],
+    wanted: str | None,
+    *,
+    samples: int,
+    seq_len: int | None,
+    seed: int,
+) -> Calibration | None:
+    needy = [m.name for m in stages if m.needs > Needs.NOTHING or isinstance(m, Balances)]
+    if wanted == "none" or (wanted is None and not needy):
+        if needy:
+            raise UserError(f"{needy[0]} needs calibration text", hint="give --calibration FILE, mini or c4")
+        return None
+    if wanted is None and name != EMBEDDED:
+        raise UserError(
+            f"{needy[0]} needs calibration text and nothing is fetched unasked",
+            hint="give --calibration FILE (.txt, .jsonl, .parquet), or c4 or wikitext2 to download it",
+        )
+    check_source(wanted or "mini")
+    limit = getattr(decoder_config(source).get_text_config(), "max_position_embeddings", None) or 2048
+    length = seq_len if seq_len is not None else min(2048, limit)
+    return calibrate(load_tokenizer(source), wanted or "mini", samples=samples, seq_len=length, seed=seed)
+
+
+def run(job: Job, *, dry_run: bool) -> Manifest | None:
+    """The manifest of the finished job; None for a dry run, which checks everything and says what would be done."""
+    if dry_run:
+        _, planned = plan(job)
+        weights = sum(s.shape[0] * s.shape[1] for s in planned.matrices.values())
+        tokens = "none" if job.calibration is None else f"{job.calibration.tokens.numel():,}"
+        typer.echo(
+            f"would compress {len(planned.matrices)} matrices ({weights:,} weights) with "
+            f"{' then '.join(m.name for m in job.stages)} into {job.out}\n"
+            f"format {planned.format.name}, blocks run in {planned.compute_dtype}, calibration tokens {tokens}"
+        )
+        return None
+    with progress(f"compressing {job.model.name} with {' + '.join(m.name for m in job.stages)}") as tell:
+        return run_job(job, tell)
+
+
+def render(account: Manifest | None, *, as_json: bool) -> None:
+    """Prints what a compression did: the totals for a person, or as JSON."""
+    if account is None:
+        return
+    totals = account.totals
+    if as_json:
+        typer.echo(json.dumps({"totals": totals.model_dump(), "warnings": account.warnings}, indent=2))
+        return
+    _warn(account)
+    typer.echo(f"{describe(account)}: {len(account.matrices)} matrices in {totals.seconds:.1f} s")
+    table = Table(show_header=True, header_style="bold", box=None, pad_edge=False)
+    for column in ("", "before", "after"):
+        table.add_column(column, justify="left" if not column else "right")
+    table.add_row("weights on disk", size(totals.bytes_on_disk_before), size(totals.bytes_on_disk))
+    table.add_row("parameters", f"{totals.parameters_before:,}", f"{totals.parameters:,}")
+    table.add_row("nonzero parameters", "", f"{totals.nonzero_parameters:,}")
+    table.add_row("sparsity of the compressed matrices", "", f"{totals.compressed_sparsity:.2%}")
+    table.add_row("bits a weight of the compressed matrices", "", f"{totals.compressed_bits_per_weight:.2f}")
+    error = totals.mean_relative_output_error
+    table.add_row("mean relative output error", "", "not measured" if error is None else f"{error:.3g}")
+    table.add_row("peak memory of this process", "", size(totals.peak_rss_bytes))
+    table_console().print(table)
+
+
+def describe(account: Manifest) -> str:
+    """The stages in a few words, such as "gptq 4 bits g128"."""
+    words = []
+    for stage in account.stages:
+        shown = [str(stage["method"])]
+        if stage.get("pattern"):
+            shown.append(str(stage["pattern"]))
+        elif stage.get("sparsity") is not None:
+            shown.append(f"{stage['sparsity']:.0%}")
+        if stage.get("bits"):
+            shown.append(f"{stage['bits']} bits")
+        if stage.get("bits") and stage.get("group_size"):
+            shown.append("per channel" if stage["group_size"] == -1 else f"g{stage['group_size']}")
+        if stage.get("rank_ratio"):
+            shown.append(f"keeps {stage['rank_ratio']:.0%}")
+        words.append(" ".join(shown))
+    return " + ".join(words)
+
+
+def size(n_bytes: int) -> str:
+    """A number of bytes as a person reads it."""
+    value = float(n_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.2f} {unit}"
+        value /= 1000
+    return f"{value:.2f} TB"
+
+
+def _warn(account: Manifest) -> None:
+    """The job's warnings in full, those of single matrices counted by kind."""
+    for sentence in account.warnings:
+        typer.secho(f"note: {sentence}", err=True, fg="yellow")
+    texts = [text for record in account.matrices for text in record.warnings]
+    for text in texts[:3]:
+        typer.secho(f"note: {text}", err=True, fg="yellow")
+    if len(texts) > 3:
+        typer.secho(f"note: and {len(texts) - 3} more like these; `llmc inspect` shows all", err=True, fg="yellow")
+
+
+def setting_rows(method: type[Method]) -> list[tuple[str, str, str, str]]:
+    """(name, type, default, help) of every setting of a method."""
+    texts = field_help(method)
+    rows = []
+    for name, field in settings_of(method).items():
+        default = field.default if field.default is not dataclasses.MISSING else "required"
+        rows.append((name, str(field.type), str(default), texts.get(name, "")))
+    return rows

@@ -1,0 +1,69 @@
+"""What a killed compression needs in order to go on: the blocks done, their records, and the live activations."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from llmc.compress._manifest import MatrixRecord
+from llmc.compress._writer import WORK, disk_errors, save_tensors, write_json
+from llmc.errors import UserError
+
+
+class Journal:
+    """The state of one output directory.
+
+    A block is done once its weights and the activations that follow it are on the disk; only then the journal says
+    so, by one rename. `fingerprint` is everything that decides the result: another one can't go on here.
+    """
+
+    def __init__(self, directory: Path, fingerprint: dict[str, Any]) -> None:
+        self._directory, self._work = directory, directory / WORK
+        self._path = self._work / "journal.json"
+        self.fingerprint = fingerprint
+        self.n_done = 0
+        self.records: list[MatrixRecord] = []
+        self.stored: dict[str, Any] = {}
+        """What the format must know of each layer that was written, by checkpoint name."""
+
+    def load(self) -> None:
+        """Takes up the state of an earlier run; a `UserError` if that run was another one."""
+        if not self._path.exists():
+            return
+        state = json.loads(self._path.read_text())
+        for key, value in self.fingerprint.items():
+            if state["fingerprint"].get(key) != json.loads(json.dumps(value)):
+                raise UserError(
+                    f"{self._directory} holds an unfinished run with another {key}: {state['fingerprint'].get(key)}",
+                    hint="repeat that command with --resume, or start anew with --overwrite",
+                )
+        self.n_done = state["n_done"]
+        self.records = [MatrixRecord.model_validate(record) for record in state["records"]]
+        self.stored = state["stored"]
+
+    def hidden(self) -> list[Tensor]:
+        """The inputs of the first block that is not done."""
+        tensors = load_file(self._work / f"hidden-{self.n_done:05d}.safetensors")
+        return [tensors[f"{i:05d}"] for i in range(len(tensors))]
+
+    def block_done(self, records: list[MatrixRecord], stored: dict[str, Any], hidden: list[Tensor]) -> None:
+        """Records that one more block is on the disk, and what goes into the next (nothing after the last)."""
+        with disk_errors(self._directory):
+            if hidden:
+                batches = {f"{i:05d}": batch for i, batch in enumerate(hidden)}
+                save_tensors(self._work / f"hidden-{self.n_done + 1:05d}.safetensors", batches)
+            self.records += records
+            self.stored |= stored
+            self.n_done += 1
+            state = {
+                "fingerprint": self.fingerprint,
+                "n_done": self.n_done,
+                "records": [record.model_dump() for record in self.records],
+                "stored": self.stored,
+            }
+            write_json(self._path, state)
+            (self._work / f"hidden-{self.n_done - 1:05d}.safetensors").unlink(missing_ok=True)

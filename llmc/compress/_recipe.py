@@ -1,0 +1,75 @@
+"""From what a person writes (`--set NAME=VALUE`, a YAML file) to methods with checked settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from llmc.catalog import catalog, pick
+from llmc.compress._method import Method
+from llmc.errors import UserError, unknown
+
+
+def methods() -> Mapping[str, type[Method]]:
+    """Every compression method by name."""
+    return catalog("llmc.compress", "METHOD")
+
+
+def settings_of(method: type[Method]) -> dict[str, dataclasses.Field[Any]]:
+    """The settings of a method by name: the fields of its dataclass."""
+    return {field.name: field for field in dataclasses.fields(typing.cast(Any, method))}
+
+
+def build(name: str, settings: Mapping[str, object]) -> Method:
+    """The method called `name` with `settings`, whose values may be text as typed on a command line.
+
+    Raises `UserError` for an unknown method or setting, a value of the wrong type, or one out of range.
+    """
+    kind = pick(methods(), name, "compression method")
+    fields = settings_of(kind)
+    hints = typing.get_type_hints(kind)
+    values: dict[str, Any] = {}
+    for key, value in settings.items():
+        if key not in fields:
+            raise unknown(f"setting of {name}", key, fields)
+        plain = None if isinstance(value, str) and value.lower() in {"none", "null"} else value
+        try:
+            values[key] = TypeAdapter(hints[key]).validate_python(plain)
+        except ValidationError as error:
+            wanted = str(hints[key]).replace("<class '", "").replace("'>", "")
+            raise UserError(
+                f"{name}: {key}={value!r} is not of type {wanted}", hint=f"`llmc methods {name}` shows its settings"
+            ) from error
+    return kind(**values)
+
+
+def as_stage(method: Method) -> dict[str, Any]:
+    """The method and all its settings as plain data, the form in which a recipe and the manifest hold it."""
+    return {"method": method.name, **{key: getattr(method, key) for key in settings_of(type(method))}}
+
+
+def read_recipe(path: Path) -> tuple[Method, ...]:
+    """The methods of a recipe file, `stages:` a list of mappings that each name a `method:` and its settings."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"recipe {path} can't be read: {error}", hint="give a YAML file") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"recipe {path} is not YAML: {' '.join(str(error).split())}") from error
+    example = "write `stages:` and below it `- method: wanda` with its settings"
+    if not isinstance(document, dict) or not isinstance(document.get("stages"), list) or not document["stages"]:
+        raise UserError(f"recipe {path} has no list of stages", hint=example)
+    if extra := sorted(set(document) - {"stages"}):
+        raise UserError(f"recipe {path} has the unknown key {extra[0]!r}", hint="`stages` is the only one")
+    found = []
+    for number, stage in enumerate(document["stages"], 1):
+        if not isinstance(stage, dict) or not isinstance(stage.get("method"), str):
+            raise UserError(f"recipe {path}: stage {number} names no method", hint=example)
+        found.append(build(stage["method"], {key: value for key, value in stage.items() if key != "method"}))
+    return tuple(found)

@@ -1,0 +1,289 @@
+"""The one loop over decoder blocks: collect statistics, compress, write, pass the new output on.
+
+A block's weights come from the shards, its inputs from the block before, its result goes to a part on disk, and
+then it is dropped. Memory is the embeddings, one block and the calibration activations, whatever the depth.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from llmc.compress._capture import Caller
+from llmc.compress._journal import Journal
+from llmc.compress._live_block import LiveBlock
+from llmc.compress._manifest import MatrixRecord
+from llmc.compress._method import Balances, Compressed, LayerStats, Method, Needs
+from llmc.compress._plan import naming
+from llmc.compress._stats import Collector, LastInputSeen
+from llmc.compress._writer import ShardWriter
+from llmc.compress.formats._format import Format, Stored
+from llmc.models.checkpoint import torch_dtype
+from llmc.models.experts import SplitExperts, split_experts
+from llmc.models.layout import Matrix, check_understood, find_blocks, matrices
+from llmc.models.skeleton import Skeleton
+from llmc.ops.accumulate import relative_output_error
+
+logger = logging.getLogger(__name__)
+
+TRIAL_TOKENS = 2048
+"""Calibration tokens that a balancing method tries its scales on, where it needs a module's output."""
+
+Progress = Callable[[int, int, str], None]
+"""Called with (blocks done, blocks in all, what is being done)."""
+
+
+@dataclass(kw_only=True)
+class _Layer:
+    """One matrix on its way through the stages of a block."""
+
+    matrix: Matrix
+    dense: Tensor
+    """The weight that errors are measured against, (out, in)."""
+    result: Compressed | None = None
+    error: float | None = None
+    error_tokens: int = 0
+    n_tokens: int = 0
+    seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
+
+
+class Walk:
+    """Compresses every block of `skeleton` with `stages` and hands the tensors to `writer`.
+
+    `batches` are calibration token ids, (sequences, length) each; `dtype` overrides the stored dtype of what is
+    written, None keeps it.
+    """
+
+    def __init__(
+        self,
+        skeleton: Skeleton,
+        stages: Sequence[Method],
+        fmt: Format,
+        writer: ShardWriter,
+        journal: Journal,
+        *,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        self._skeleton, self._stages, self._format = skeleton, tuple(stages), fmt
+        self._writer, self._journal, self._dtype = writer, journal, dtype
+        self.prefix, self._blocks = find_blocks(skeleton.model)
+        self._caller = Caller(skeleton, self._blocks)
+
+    @torch.no_grad()
+    def run(self, batches: Sequence[Tensor], progress: Progress) -> None:
+        """Walks from the first block that the journal doesn't call done to the last."""
+        depth = len(self._blocks)
+        if self._journal.n_done == depth:
+            return
+        hidden = self._start(batches) if batches else []
+        if self._journal.n_done == 0:
+            self._write_rest()
+        elif batches:
+            hidden = self._journal.hidden()
+        for index in range(self._journal.n_done, depth):
+            progress(index, depth, "statistics")
+            name = f"{self.prefix}.{index}"
+            self._skeleton.fill(name + ".")
+            block = self._blocks[index]
+            split_experts(block, name)
+            check_understood(block, name)
+            layers = {m.name: _Layer(matrix=m, dense=self._stored_weight(m, index)) for m in matrices(block)}
+            for number, method in enumerate(self._stages, 1):
+                self._stage(index, method, layers, hidden, last=number == len(self._stages))
+            progress(index, depth, "writing")
+            stored = self._write(index, block, layers)
+            if index + 1 < depth:
+                progress(index, depth, "outputs")
+                hidden = [self._caller(index, batch) for batch in hidden]
+            records = [self._record(index, layer) for layer in layers.values()]
+            self._journal.block_done(records, stored, hidden if index + 1 < depth else [])
+            self._blocks[index] = nn.Module()
+        progress(depth, depth, "done")
+
+    def _start(self, batches: Sequence[Tensor]) -> list[Tensor]:
+        """The inputs of block 0, and how every block is called; leaves the embeddings empty again."""
+        head = [name for name in self._head_names() if name not in self._tied()]
+        self._skeleton.fill("", leave=[f"{self.prefix}.", *head])
+        self._skeleton.fill_buffers_outside(self.prefix + ".")
+        self._skeleton.fill(f"{self.prefix}.0.")
+        trial = _trial_size(batches[0]) if any(isinstance(m, Balances) for m in self._stages) else None
+        hidden = self._caller.first_hidden(list(batches), also=trial)
+        self._skeleton.empty_outside(self.prefix + ".")
+        if self._journal.n_done:
+            self._blocks[0] = nn.Module()
+        return hidden
+
+    def _head_names(self) -> list[str]:
+        head = self._skeleton.model.get_output_embeddings()
+        return [
+            f"{name}." for name, module in self._skeleton.model.named_modules() if head is not None and module is head
+        ]
+
+    def _tied(self) -> set[str]:
+        names = getattr(self._skeleton.model, "all_tied_weights_keys", {}) or {}
+        return {name.rpartition(".")[0] + "." for name in names.values()}
+
+    def _stage(
+        self, index: int, method: Method, layers: dict[str, _Layer], hidden: Sequence[Tensor], *, last: bool
+    ) -> None:
+        where = f"{self.prefix}.{index}"
+        found = [layer.matrix for layer in layers.values()]
+        collector = Collector(where, found, method.needs, len(hidden), abs_sum=isinstance(method, Balances))
+        with collector:
+            for batch in hidden:
+                with contextlib.suppress(LastInputSeen):
+                    self._caller(index, batch)
+                collector.end_batch()
+        all_stats: Mapping[str, LayerStats] = {name: collector.of(name) for name in layers}
+        if isinstance(method, Balances):
+            all_stats = self._balance(index, method, layers, all_stats, hidden)
+        for name, layer in layers.items():
+            start = time.perf_counter()
+            stats = all_stats[name]
+            weight = layer.matrix.weight.to(layer.dense.dtype).contiguous()
+            keep = layer.result.keep if layer.result is not None else None
+            with naming(f"{where}.{name}"):
+                layer.result = method.compress(weight, stats, keep)
+            layer.n_tokens = stats.n_tokens
+            layer.warnings += layer.result.warnings + _coverage(name, layer.matrix, stats.n_tokens, method.needs)
+            layer.matrix.set_weight(layer.result.weight)
+            if last:
+                rows = collector.rows_of(name) if stats.gram is None else None
+                layer.error = relative_output_error(layer.dense, layer.result.weight, gram=stats.gram, rows=rows)
+                layer.error_tokens = stats.n_tokens if rows is None else len(rows)
+            layer.seconds += time.perf_counter() - start
+
+    def _balance(
+        self,
+        index: int,
+        method: Balances,
+        layers: dict[str, _Layer],
+        stats: Mapping[str, LayerStats],
+        hidden: Sequence[Tensor],
+    ) -> Mapping[str, LayerStats]:
+        """Lets `method` move scales between the layers of the block; the statistics as that has left them."""
+        where = f"{self.prefix}.{index}"
+        config = self._skeleton.config.get_text_config()
+        trial = hidden[0][: _trial_size(hidden[0])]
+        dense = {name: layer.dense for name, layer in layers.items()}
+        live = LiveBlock(
+            self._blocks[index],
+            [layer.matrix for layer in layers.values()],
+            dense,
+            stats,
+            lambda: self._caller(index, trial),
+            head_dim=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
+            width=trial.shape[-1],
+            rounded=lambda name, tensor: self._as_stored(f"{where}.{name}", tensor),
+        )
+        for found in method.balance(live):
+            logger.info("%s: %s", where, found)
+        for name, layer in layers.items():
+            layer.dense = dense[name]
+        return {name: live.stats(name) for name in layers}
+
+    def _stored_weight(self, matrix: Matrix, index: int) -> Tensor:
+        """The dense weight (out, in) in the dtype that it will be written in."""
+        stored = matrix.weight.to(self._dtype or self._source_dtype(index, matrix), copy=True)
+        return stored.contiguous()
+
+    def _source_dtype(self, index: int, matrix: Matrix) -> torch.dtype:
+        name = f"{self.prefix}.{index}.{matrix.name}.weight"
+        sources = self._skeleton.sources_under(name) or self._skeleton.sources_under(f"{self.prefix}.{index}.")
+        found = torch_dtype(self._skeleton.checkpoint.tensors[sources[0]].dtype)
+        return found if found is not None and found.is_floating_point else matrix.weight.dtype
+
+    def _write(self, index: int, block: nn.Module, layers: dict[str, _Layer]) -> dict[str, Any]:
+        """Writes the block's part; returns what the format must know of its layers."""
+        where = f"{self.prefix}.{index}"
+        stored: dict[str, Any] = {}
+        packed: dict[str, Tensor] = {}
+        plain: dict[str, Tensor] = {}
+        for module_name, module in block.named_modules():
+            if isinstance(module, SplitExperts):
+                dtype = next(layer.dense.dtype for n, layer in layers.items() if n.startswith(module_name))
+                plain |= {f"{where}.{module_name}.{k}": v.to(dtype) for k, v in module.joined().items()}
+        for name, tensor in block.state_dict().items():
+            if not (name.endswith(".weight") and name.removesuffix(".weight") in layers):
+                plain[f"{where}.{name}"] = self._as_stored(f"{where}.{name}", tensor)
+        for name, layer in layers.items():
+            if layer.matrix.expert or layer.result is None:
+                continue
+            live = f"{where}.{name}.weight"
+            if layer.matrix.kind != "linear" or self._format.name == "dense":
+                plain[live] = layer.result.weight.t() if layer.matrix.transposed else layer.result.weight
+                continue
+            layer_name = (self._skeleton.source_name(live) or live).removesuffix(".weight")
+            self._format.refuse(layer_name, Stored.of(layer.result))
+            packed |= self._format.tensors(layer_name, layer.result)
+            stored[layer_name] = asdict(Stored.of(layer.result))
+        self._writer.put(f"{index + 1:05d}-block", self._skeleton.stored(plain) | packed)
+        return stored
+
+    def _as_stored(self, live: str, tensor: Tensor) -> Tensor:
+        """`tensor` in the dtype that the checkpoint has it in, or in the one asked for."""
+        source = self._skeleton.source_name(live)
+        dtype = torch_dtype(self._skeleton.checkpoint.tensors[source].dtype) if source is not None else None
+        if not tensor.is_floating_point():
+            return tensor
+        return tensor.to(self._dtype or dtype or tensor.dtype)
+
+    def _write_rest(self) -> None:
+        """Copies everything outside the blocks (embeddings, norms, head) as it stands."""
+        inside = set(self._skeleton.sources_under(self.prefix + "."))
+        names = [name for name in self._skeleton.checkpoint.tensors if name not in inside]
+        tensors = self._skeleton.checkpoint.read(names)
+        if self._dtype is not None:
+            tensors = {n: t.to(self._dtype) if t.is_floating_point() else t for n, t in tensors.items()}
+        self._writer.put("00000-rest", tensors)
+
+    def _record(self, index: int, layer: _Layer) -> MatrixRecord:
+        assert layer.result is not None
+        weight, matrix = layer.result.weight, layer.matrix
+        rank = None if layer.result.factors is None else layer.result.factors.left.shape[1]
+        return MatrixRecord(
+            name=f"{self.prefix}.{index}.{matrix.name}",
+            block=index,
+            kind=matrix.name,
+            shape=(weight.shape[0], weight.shape[1]),
+            sparsity=_zeros(weight),
+            sparsity_before=_zeros(layer.dense),
+            bits_per_weight=layer.result.bits_per_weight,
+            relative_output_error=layer.error,
+            error_over_tokens=layer.error_tokens,
+            n_tokens=layer.n_tokens,
+            damping=layer.result.damping,
+            rank=rank,
+            stored_as="dense" if matrix.kind != "linear" else self._format.name,
+            seconds=round(layer.seconds, 4),
+            warnings=list(layer.warnings),
+        )
+
+
+def _trial_size(batch: Tensor) -> int:
+    """How many sequences of a batch (sequences, length, …) a balancing method tries its scales on."""
+    return min(len(batch), max(1, TRIAL_TOKENS // batch.shape[1]))
+
+
+def _zeros(weight: Tensor) -> float:
+    return float((weight == 0).sum()) / weight.numel()
+
+
+def _coverage(name: str, matrix: Matrix, n_tokens: int, needs: Needs) -> tuple[str, ...]:
+    """A warning where the calibration saw too little of this matrix's inputs."""
+    width = matrix.weight.shape[1]
+    if needs == Needs.NOTHING:
+        return ()
+    if n_tokens == 0:
+        return (f"{name}: no calibration token reached this expert; its statistics are empty.",)
+    if n_tokens < width:
+        return (f"{name}: {n_tokens} calibration tokens for {width} inputs leave its Gram matrix singular.",)
+    return ()

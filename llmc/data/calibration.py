@@ -1,0 +1,165 @@
+"""Calibration tokens from a text, JSONL or Parquet file, the made-up world, or a pinned dataset."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from llmc.errors import UserError, unknown
+
+
+@dataclass(frozen=True)
+class HubText:
+    """A dataset on the hub at one revision, read only when a user names it."""
+
+    repository: str
+    revision: str
+    config: str | None
+    split: str
+    data_files: str | None = None
+
+
+PINNED = {
+    "c4": HubText(
+        "allenai/c4", "1588ec454efa1a09f29cd18ddd04fe05fc8653a2", None, "train", "en/c4-train.00000-of-01024.json.gz"
+    ),
+    "wikitext2": HubText(
+        "Salesforce/wikitext", "b08601e04326c79dfdd32d625aee71d232d685c3", "wikitext-2-raw-v1", "train"
+    ),
+}
+"""What `--calibration NAME` fetches."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Token windows of one length, and where they came from."""
+
+    tokens: Tensor
+    """(sequences, length) int64, without padding."""
+    source: str
+    revision: str | None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the token ids as little-endian int64, row by row."""
+        return hashlib.sha256(self.tokens.numpy().astype("<i8").tobytes()).hexdigest()
+
+
+def calibrate(tokenizer: Any, source: str, *, samples: int, seq_len: int, seed: int) -> Calibration:
+    """`samples` windows of `seq_len` tokens, drawn without overlap from the documents of `source` in seeded order.
+
+    Documents are joined by the end-of-text token, so every window is full and nothing is padded. Fewer windows than
+    asked are taken as they are, with a warning; a `UserError` if there is not even one.
+    """
+    if samples < 1 or seq_len < 2:
+        raise UserError(f"--samples {samples} and --seq-len {seq_len} ask for no tokens", hint="use at least 1 and 2")
+    documents, revision = _documents(source)
+    stream = _stream(tokenizer, documents, wanted=8 * samples * seq_len)
+    n_windows = len(stream) // seq_len
+    if n_windows == 0:
+        raise UserError(
+            f"{source} has {len(stream)} tokens, less than one sequence of {seq_len}",
+            hint=f"use --seq-len {max(2, len(stream))} or a longer text",
+        )
+    windows = torch.tensor(stream[: n_windows * seq_len]).view(n_windows, seq_len)
+    order = torch.randperm(n_windows, generator=torch.Generator().manual_seed(seed))[:samples]
+    warnings: tuple[str, ...] = ()
+    if n_windows < samples:
+        warnings = (f"{source} has only {n_windows} of the {samples} sequences asked for.",)
+    return Calibration(windows[order].contiguous(), source, revision, warnings)
+
+
+def _stream(tokenizer: Any, documents: Iterator[str], wanted: int) -> list[int]:
+    end = tokenizer.eos_token_id
+    stream: list[int] = []
+    for text in documents:
+        if text.strip():
+            stream += tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+            if end is not None:
+                stream.append(end)
+        if len(stream) >= wanted:
+            break
+    return stream
+
+
+def check_source(source: str) -> None:
+    """Raises `UserError` unless `source` is a name that is known or a file that exists."""
+    _documents(source)
+
+
+def _documents(source: str) -> tuple[Iterator[str], str | None]:
+    if source in PINNED:
+        return _hub(source), PINNED[source].revision
+    if source == "mini":
+        from llmc.data.world.text import calibration_text
+
+        return iter(calibration_text(seed=0).split("\n\n")), None
+    path = Path(source)
+    if path.is_file():
+        return _file(path), hashlib.sha256(path.read_bytes()).hexdigest()
+    if path.suffix or "/" in source:
+        raise UserError(f"calibration file {source} does not exist", hint="give a .txt, .jsonl or .parquet file")
+    raise unknown("calibration text", source, ["mini", *PINNED])
+
+
+def _file(path: Path) -> Iterator[str]:
+    """The documents of a file: lines of JSONL, rows of Parquet, or one document of a text file."""
+    try:
+        if path.suffix in {".jsonl", ".json"}:
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+                if line.strip():
+                    yield _text_of(json.loads(line), f"{path}:{number}")
+        elif path.suffix == ".parquet":
+            import pyarrow.parquet
+
+            file = pyarrow.parquet.ParquetFile(path)
+            if "text" not in file.schema_arrow.names:
+                raise UserError(
+                    f"{path} has no column 'text'", hint=f"its columns: {', '.join(file.schema_arrow.names)}"
+                )
+            for batch in file.iter_batches(batch_size=256, columns=["text"]):
+                yield from (text or "" for text in batch.column(0).to_pylist())
+        else:
+            yield path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text", hint="give a .txt, .jsonl or .parquet file") from error
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} can't be read: {error}", hint="give a .txt, .jsonl or .parquet file") from error
+
+
+def _text_of(row: Any, where: str) -> str:
+    if isinstance(row, str):
+        return row
+    for key in ("text", "content", "story"):
+        if isinstance(row, dict) and isinstance(row.get(key), str):
+            return str(row[key])
+    raise UserError(f"{where} has no field 'text'", hint="each line is a JSON object with a text")
+
+
+def _hub(name: str) -> Iterator[str]:
+    pinned = PINNED[name]
+    try:
+        from datasets import load_dataset
+
+        rows = load_dataset(
+            pinned.repository,
+            pinned.config,
+            split=pinned.split,
+            revision=pinned.revision,
+            data_files=pinned.data_files,
+            streaming=True,
+        )
+        yield from (row["text"] for row in rows)
+    except Exception as error:  # the hub library raises many kinds; all mean that the data are not at hand
+        raise UserError(
+            f"the calibration text {name} ({pinned.repository}) can't be fetched: {str(error).splitlines()[0][:120]}",
+            hint="give a local text, JSONL or Parquet file instead",
+        ) from error

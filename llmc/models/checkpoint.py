@@ -1,0 +1,160 @@
+"""A checkpoint on disk: which shard holds which tensor, whether the shards are whole, and their bytes.
+
+Knows nothing about architectures. Reads safetensors only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from llmc.errors import UserError
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Where one tensor stands and what it is, from the shard's header."""
+
+    shard: Path
+    dtype: str
+    shape: tuple[int, ...]
+    n_bytes: int
+
+
+class Checkpoint:
+    """The safetensors files of one model directory.
+
+    Raises `UserError` when the directory holds no safetensors weights, or a shard is missing, truncated or damaged;
+    the check reads headers only.
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        self.directory = Path(directory)
+        if not self.directory.is_dir():
+            raise UserError(f"{self.directory} is not a directory", hint="give the folder of a checkpoint")
+        self.shards = tuple(self._find_shards())
+        self.tensors: dict[str, TensorInfo] = {}
+        for shard in self.shards:
+            self.tensors.update(_read_header(shard))
+        if (index := self.directory / INDEX).exists():
+            listed = set(_read_json(index).get("weight_map", {}))
+            if missing := sorted(listed - set(self.tensors)):
+                raise UserError(
+                    f"{self.directory}: {len(missing)} tensors of the index are in no shard, the first is {missing[0]}",
+                    hint="download the checkpoint again",
+                )
+
+    def _find_shards(self) -> Iterable[Path]:
+        index = self.directory / INDEX
+        if index.exists():
+            names = sorted(set(_read_json(index).get("weight_map", {}).values()))
+            missing = [name for name in names if not (self.directory / name).is_file()]
+            if missing:
+                raise UserError(
+                    f"{self.directory}: {len(missing)} of {len(names)} shards are missing: {', '.join(missing[:3])}",
+                    hint="download the checkpoint again",
+                )
+            return [self.directory / name for name in names]
+        if (self.directory / SINGLE).is_file():
+            return [self.directory / SINGLE]
+        others = sorted(p.name for p in self.directory.glob("*.bin")) + sorted(
+            p.name for p in self.directory.glob("*.pt*")
+        )
+        if others:
+            raise UserError(
+                f"{self.directory} holds pickled weights ({others[0]}), which can run code when they are opened",
+                hint="convert them to safetensors first",
+            )
+        raise UserError(f"{self.directory} holds no {SINGLE}", hint="give the folder of a safetensors checkpoint")
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all weight files on disk."""
+        return sum(shard.stat().st_size for shard in self.shards)
+
+    @cached_property
+    def sha256(self) -> str:
+        """One hash over the weight files' hashes, in the order of their names."""
+        total = hashlib.sha256()
+        for shard in sorted(self.shards):
+            with shard.open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest() if _DIGEST else _digest(file))
+        return total.hexdigest()
+
+    def read(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """The tensors called `names`, copied out of their shards in their stored dtype."""
+        by_shard: dict[Path, list[str]] = {}
+        for name in names:
+            by_shard.setdefault(self.tensors[name].shard, []).append(name)
+        found: dict[str, Tensor] = {}
+        for shard, wanted in by_shard.items():
+            # Opened for this read only: an open map would keep every page that was touched resident.
+            with safe_open(shard, framework="pt") as file:
+                for name in wanted:
+                    found[name] = file.get_tensor(name).clone()
+        return found
+
+
+_DIGEST = hasattr(hashlib, "file_digest")
+
+
+def _digest(file: Any) -> bytes:
+    digest = hashlib.sha256()
+    while chunk := file.read(1 << 22):
+        digest.update(chunk)
+    return digest.digest()
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} can't be read: {error}", hint="download the checkpoint again") from error
+
+
+def _read_header(shard: Path) -> dict[str, TensorInfo]:
+    """Every tensor of one shard; a `UserError` if the file is shorter or longer than its header says."""
+    size = shard.stat().st_size
+    try:
+        with shard.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(length)) if length < size else None
+    except (OSError, ValueError, struct.error):
+        header = None
+    if not isinstance(header, dict):
+        raise UserError(f"{shard} is not a whole safetensors file", hint="download this shard again")
+    header.pop("__metadata__", None)
+    end = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    if end != size:
+        raise UserError(
+            f"{shard} is truncated: {size:,} bytes where its header asks for {end:,}", hint="download this shard again"
+        )
+    return {
+        name: TensorInfo(
+            shard, entry["dtype"], tuple(entry["shape"]), entry["data_offsets"][1] - entry["data_offsets"][0]
+        )
+        for name, entry in header.items()
+    }
+
+
+def torch_dtype(name: str) -> torch.dtype | None:
+    """The torch dtype of a safetensors dtype name, None for one that torch has no plain type for."""
+    table = {
+        "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+        "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
+        "BOOL": torch.bool,
+    }  # fmt: skip
+    return table.get(name)

@@ -1,0 +1,167 @@
+"""A model without weights, filled and emptied part by part from a checkpoint's shards.
+
+All parameters start on the meta device. Names are those of the live modules; the checkpoint's own names (older
+prefixes, one tensor an expert) are translated by transformers' conversion tables in both directions.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, PreTrainedModel, initialization
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import (
+    WeightConverter,
+    WeightRenaming,
+    rename_source_key,
+    revert_weight_conversion,
+)
+
+from llmc.errors import UserError
+from llmc.models.checkpoint import Checkpoint
+from llmc.models.config import decoder_config
+
+
+class Skeleton:
+    """A causal language model on the meta device, and the way from its parameters to the shards.
+
+    `dtype` is what filled floating-point parameters are held in. Raises `UserError` for a model that transformers
+    doesn't know as a decoder, is already quantised, or whose checkpoint lacks a parameter.
+    """
+
+    def __init__(self, directory: str | Path, dtype: torch.dtype) -> None:
+        self.checkpoint = Checkpoint(directory)
+        self.config = decoder_config(directory)
+        with torch.device("meta"):
+            self.model: PreTrainedModel = AutoModelForCausalLM.from_config(self.config, dtype=dtype)
+        self.model.eval()
+        self._sources: dict[str, list[str]] = {}
+        """Checkpoint names by the parameter (or the first of several) that they fill."""
+        self._patterns: dict[str, tuple[str, WeightConverter] | None] = {}
+        self._map_names()
+
+    def _map_names(self) -> None:
+        transforms = get_model_conversion_mapping(self.model)
+        renamings = [t for t in transforms if isinstance(t, WeightRenaming)]
+        converters = [t for t in transforms if isinstance(t, WeightConverter)]
+        by_pattern = {pattern: c for c in converters for pattern in c.source_patterns}
+        meta = self.model.state_dict()
+        prefix = self.model.base_model_prefix
+        for source in sorted(self.checkpoint.tensors, key=_natural):
+            target, pattern = rename_source_key(source, renamings, converters, prefix, meta)
+            if target not in meta and source in meta:
+                target, pattern = rename_source_key(source, [], [], prefix, meta)
+            self._sources.setdefault(target, []).append(source)
+            self._patterns[source] = (pattern, by_pattern[pattern]) if pattern is not None else None
+        self.model._weight_conversions = [t for t in transforms if t.was_used()]
+        tied = set(getattr(self.model, "all_tied_weights_keys", {}) or {})
+        filled = {name for target in self._sources for name in self._targets_of(target)}
+        if missing := sorted(set(meta) - filled - tied):
+            raise UserError(
+                f"{self.checkpoint.directory} lacks {len(missing)} parameters of a {type(self.model).__name__}, "
+                f"the first is {missing[0]}",
+                hint="check that config.json belongs to these weights",
+            )
+
+    def _targets_of(self, target: str) -> Iterable[str]:
+        """Every parameter that the sources collected under `target` fill."""
+        found = self._patterns[self._sources[target][0]]
+        if found is None:
+            return [target]
+        _, converter = found
+        patterns = list(converter.target_patterns)
+        first = next((p for p in patterns if p in target), None)
+        return [target] if first is None else [target.replace(first, p) for p in patterns]
+
+    def sources_under(self, prefix: str) -> list[str]:
+        """The checkpoint's names of everything below the module `prefix`."""
+        return [s for target, names in self._sources.items() if target.startswith(prefix) for s in names]
+
+    def source_name(self, target: str) -> str | None:
+        """The checkpoint's one name for the parameter `target`; None where its stored form is another."""
+        names = self._sources.get(target, [])
+        return names[0] if len(names) == 1 and self._patterns[names[0]] is None else None
+
+    @torch.no_grad()
+    def fill(self, prefix: str, *, leave: Iterable[str] = ()) -> None:
+        """Loads every parameter and buffer below the modules whose name starts with `prefix`, but none in `leave`."""
+        left = tuple(leave)
+        for target, names in self._sources.items():
+            if not target.startswith(prefix) or (left and target.startswith(left)):
+                continue
+            for name, tensor in self._converted(target, self.checkpoint.read(names)).items():
+                self._place(name, tensor)
+        if not left:
+            self._fill_buffers(self.model.get_submodule(prefix.rstrip(".")) if prefix else self.model)
+
+    def fill_buffers_outside(self, prefix: str) -> None:
+        """Computes the buffers (rotary frequencies, masks) of every module that is not below `prefix`."""
+        self._fill_buffers(self.model, skip=prefix)
+
+    def _converted(self, target: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        first = self._patterns[next(iter(tensors))]
+        if first is None:
+            return {target: next(iter(tensors.values()))}
+        converter = copy.deepcopy(first[1])
+        for source, tensor in tensors.items():
+            found = self._patterns[source]
+            assert found is not None
+            converter.add_tensor(target, source, found[0], tensor)
+        made = converter.convert(target, model=self.model, config=self.config)
+        return {name: value[0] if isinstance(value, list) else value for name, value in made.items()}
+
+    def _place(self, name: str, tensor: Tensor) -> None:
+        parent, _, leaf = name.rpartition(".")
+        try:
+            module = self.model.get_submodule(parent)
+        except AttributeError:
+            return  # a tensor that this version of the model has no place for; it is copied as it stands
+        if leaf in module._parameters and (old := module._parameters[leaf]) is not None:
+            if old.shape != tensor.shape:
+                raise UserError(
+                    f"{name} has shape {tuple(tensor.shape)} where config.json asks for {tuple(old.shape)}",
+                    hint="check that config.json belongs to these weights",
+                )
+            value = nn.Parameter(tensor.to(old.dtype if tensor.is_floating_point() else tensor.dtype), False)
+            value._is_hf_initialized = True  # type: ignore[attr-defined]
+            module._parameters[leaf] = value
+        elif leaf in module._buffers and (buffer := module._buffers[leaf]) is not None:
+            module._buffers[leaf] = tensor.to(buffer.dtype)
+
+    def _fill_buffers(self, root: nn.Module, skip: str | None = None) -> None:
+        for name, module in root.named_modules():
+            if skip is not None and name.startswith(skip):
+                continue
+            empty = [key for key, buffer in module._buffers.items() if buffer is not None and buffer.is_meta]
+            for key in empty:
+                module._buffers[key] = torch.empty_like(module._buffers[key], device="cpu")
+            if empty:
+                with initialization.guard_torch_init_functions():
+                    self.model._init_weights(module)
+
+    def empty_outside(self, prefix: str) -> None:
+        """Drops every parameter that is not below the modules whose name starts with `prefix`."""
+        for name, module in self.model.named_modules():
+            for leaf, parameter in module._parameters.items():
+                if parameter is not None and not f"{name}.{leaf}".startswith(prefix):
+                    module._parameters[leaf] = nn.Parameter(parameter.detach().to("meta"), False)
+
+    def stored(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """`tensors` (by live name) under the checkpoint's own names and in its own arrangement."""
+        plain = {name: self.source_name(name) for name in tensors}
+        found = {source: tensors[name] for name, source in plain.items() if source is not None}
+        rest = {name: tensors[name] for name, source in plain.items() if source is None}
+        if rest:
+            found.update(revert_weight_conversion(self.model, rest))
+        return found
+
+
+def _natural(name: str) -> list[Any]:
+    """A sort key that puts layer 2 before layer 10."""
+    return [int(piece) if piece.isdigit() else piece for piece in re.split(r"(\d+)", name)]

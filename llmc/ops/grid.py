@@ -1,0 +1,138 @@
+"""Integer grids: real = (code - zero) * scale, one scale and zero for a row's group of input columns."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from llmc.errors import UserError
+
+SHRINKS = tuple(1 - i / 100 for i in range(80))
+"""The ranges that the search tries, as fractions of the full range (GPTQ: grid 100, largest shrink 0.8)."""
+
+CHUNK = 1 << 17
+"""Weights that the search handles at a time: its temporaries then stay in a core's cache."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """An affine integer grid for each group of input columns; it always contains real 0, exactly.
+
+    Shapes: scale, zero (out, groups) float32; zero holds whole numbers.
+    Range:  codes and zero in [0, 2**bits - 1]; zero is 2**(bits - 1) everywhere if symmetric.
+    """
+
+    scale: Tensor
+    zero: Tensor
+    bits: int
+    group_size: int
+    """Columns in a group, never -1."""
+    symmetric: bool
+
+    @property
+    def lowest(self) -> Tensor:
+        """The least (code - zero) of each group; the greatest is 2**bits - 1 more."""
+        return -self.zero
+
+    def offsets(self, weight: Tensor) -> Tensor:
+        """The nearest (code - zero) for each weight. Shapes: (out, in) -> (out, in) float32, whole numbers."""
+        grouped = by_group(weight.float(), self.group_size)
+        low = self.lowest.unsqueeze(-1)
+        return (grouped / self.scale.unsqueeze(-1)).round_().clamp_(low, low + (2**self.bits - 1)).flatten(-2)
+
+    def values(self, offsets: Tensor) -> Tensor:
+        """The real numbers that (code - zero) stands for. Shapes: (out, in) -> (out, in) float32."""
+        grouped = by_group(offsets, self.group_size) + 0.0  # -0 becomes 0, as it is when read from codes
+        return (grouped * self.scale.unsqueeze(-1)).flatten(-2)
+
+    def codes(self, offsets: Tensor) -> Tensor:
+        """The codes that are stored. Shapes: (out, in) -> (out, in) uint8."""
+        return (by_group(offsets, self.group_size) + self.zero.unsqueeze(-1)).flatten(-2).to(torch.uint8)
+
+
+def by_group(matrix: Tensor, group_size: int) -> Tensor:
+    """The columns of `matrix` split into groups. Shapes: (out, in) -> (out, groups, group_size)."""
+    return matrix.reshape(len(matrix), -1, group_size)
+
+
+def columns_per_group(width: int, group_size: int) -> int:
+    """The number of columns in a group, for -1 the whole width; a `UserError` when groups don't fill the width."""
+    if group_size == -1:
+        return width
+    if width % group_size:
+        divisor = math.gcd(width, group_size)
+        hint = f"use a group size that divides {width}, e.g. {divisor}, or -1 for one group per row"
+        if divisor < 8:
+            hint = f"{width} has no common divisor with {group_size} worth using; use -1 for one group per row"
+        raise UserError(f"{width} input columns do not split into groups of {group_size}", hint=hint)
+    return group_size
+
+
+def fit_grid(
+    weight: Tensor,
+    *,
+    bits: int,
+    group_size: int,
+    symmetric: bool,
+    dtype: torch.dtype = torch.float32,
+    search: bool = False,
+    shrink: Tensor | None = None,
+) -> Grid:
+    """The grid that spans each group's weights, 0 included, with scales that `dtype` holds exactly.
+
+    `search` takes instead, per group, the narrower range with the least sum of |error|**2.4; `shrink`
+    (out, groups) says the ranges outright, as fractions of the full one. An all-zero group has scale 1.
+
+    Shapes: weight (out, in). A checkpoint stores scales in the model's dtype: so they are rounded first.
+    Source: Frantar et al. 2022, arXiv:2210.17323, and its published quantiser. Deviation: a symmetric grid is
+    mirrored for a group without negative weights too, where the published one would cut off its upper half.
+    """
+    size = columns_per_group(weight.shape[-1], group_size)
+    grouped = by_group(weight.float(), size)
+    low, high = grouped.amin(-1).clamp_(max=0), grouped.amax(-1).clamp_(min=0)
+    if symmetric:
+        high = torch.maximum(high, -low)
+        low = -high
+    if search:
+        shrink = _best_shrink(grouped, low, high, bits, symmetric, dtype)
+    if shrink is not None:
+        low, high = low * shrink, high * shrink
+    scale, zero = _scale_and_zero(low, high, bits, symmetric, dtype)
+    return Grid(scale=scale, zero=zero, bits=bits, group_size=size, symmetric=symmetric)
+
+
+def _scale_and_zero(low: Tensor, high: Tensor, bits: int, symmetric: bool, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Scale and zero of grids over [low, high], the scale rounded to `dtype`. Shapes: all alike."""
+    scale = (high - low) / (2**bits - 1)
+    least = torch.finfo(dtype).tiny
+    if dtype == torch.float16:
+        least *= torch.finfo(dtype).eps  # 6e-8, the least fp16 above 0: a real scale may be below fp16's normal range
+    scale = torch.where(high > low, scale.clamp(min=least), 1.0).to(dtype).float()
+    if symmetric:
+        return scale, torch.full_like(scale, 2 ** (bits - 1))
+    return scale, (-low / scale).round_().clamp_(0, 2**bits - 1)
+
+
+def _best_shrink(grouped: Tensor, low: Tensor, high: Tensor, bits: int, symmetric: bool, dtype: torch.dtype) -> Tensor:
+    """Of SHRINKS, for each group the one with the least sum of |error|**2.4, the widest of equals.
+
+    Shapes: grouped (out, groups, size); low, high and the result (out, groups).
+    """
+    rows = max(1, CHUNK // grouped[0].numel())
+    best = torch.ones_like(low)
+    for start in range(0, len(grouped), rows):
+        part = slice(start, start + rows)
+        least = torch.full_like(low[part], math.inf)
+        for shrink in SHRINKS:
+            scale, zero = _scale_and_zero(low[part] * shrink, high[part] * shrink, bits, symmetric, dtype)
+            floor = -zero.unsqueeze(-1)
+            step = scale.unsqueeze(-1)
+            error = (grouped[part] / step).round_().clamp_(floor, floor + (2**bits - 1)).mul_(step)
+            cost = error.sub_(grouped[part]).abs_().pow_(2.4).sum(-1)
+            better = cost < least
+            least = torch.where(better, cost, least)
+            best[part] = torch.where(better, shrink, best[part])
+    return best

@@ -1,0 +1,153 @@
+"""The column sweep of GPTQ and SparseGPT: settle one input column at a time, let the later ones make up for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from llmc.ops.factor import Feedback
+from llmc.ops.grid import Grid
+
+LEAF = 16
+"""Columns that pass errors on one by one; wider spans do it by one matrix product. Timed best at 16 to 32."""
+
+Select = Callable[[Tensor], Tensor]
+"""Scores (columns, out) of the next columns, at least 0 -> True where a weight stays."""
+
+
+class Swept(NamedTuple):
+    """What a sweep settled on, columns in their own order. Shapes: (out, in)."""
+
+    result: Tensor
+    """float32: the weights, or on a grid the whole numbers (code - zero)."""
+    keep: Tensor | None
+    """Where a weight stays; None if nothing was pruned."""
+
+
+def sweep(
+    weight: Tensor,
+    factors: Feedback,
+    *,
+    grid: Grid | None = None,
+    keep: Tensor | None = None,
+    select: Select | None = None,
+    every: int = 1,
+) -> Swept:
+    """The weights that result when each column in turn is pruned, or rounded to its grid, and the later ones adapt.
+
+    What `keep` (out, in) marks as pruned becomes 0. `select` chooses what else does, for `every` columns at a time,
+    from w**2 * cost of the weights as they stand when it is asked. Rows are independent of each other except in
+    `select`. The work is done on the transpose, so that a column is contiguous, and by halves, so that most of it
+    is matrix products. Shapes: weight (out, in) float32, left untouched.
+    """
+    return _Sweep(weight, factors, grid, keep, select, every).run()
+
+
+class _Sweep:
+    """The running state of one sweep. All matrices are (in, out), columns in the order of processing."""
+
+    def __init__(
+        self,
+        weight: Tensor,
+        factors: Feedback,
+        grid: Grid | None,
+        keep: Tensor | None,
+        select: Select | None,
+        every: int,
+    ) -> None:
+        order = factors.order
+        self.order = order
+        self.gain, self.cost = factors.gain, factors.cost
+        # A settled row of `current` holds its result, one of `short` by how much that falls short of the original.
+        self.short = _in_order(weight, order)
+        self.current = self.short.clone()
+        self.rows = list(self.current.unbind(0)), list(self.short.unbind(0))
+        self.mask = None if keep is None else _in_order(keep, order)
+        if self.mask is None and select is not None:
+            self.mask = torch.ones_like(self.current, dtype=torch.bool)
+        self.select, self.every = select, every
+        self.grid = grid
+        if grid is not None:
+            self._spread(grid)
+
+    def _spread(self, grid: Grid) -> None:
+        """Scales and lowest offsets by group, as contiguous rows over the outputs."""
+        width = len(self.current)
+        columns = torch.arange(width) if self.order is None else self.order.cpu()
+        self.group = (columns // grid.group_size).tolist()
+        self.scale = list(grid.scale.T.contiguous().unbind(0))
+        self.lowest = list(grid.lowest.T.contiguous().unbind(0))
+        self.steps = 2**grid.bits - 1
+
+    def run(self) -> Swept:
+        """The result in the original order of columns."""
+        self._settle(0, len(self.current))
+        return Swept(
+            _restored(self.current, self.order), None if self.mask is None else _restored(self.mask, self.order)
+        )
+
+    def _settle(self, start: int, stop: int) -> None:
+        """Settle columns [start, stop), which have had all feedback from those before them."""
+        if stop - start <= LEAF:
+            for i in range(start, stop):
+                self._settle_one(i, stop)
+            return
+        middle = start + _half(stop - start, self.every)
+        self._settle(start, middle)
+        self.current[middle:stop].addmm_(self.gain[start:middle, middle:stop].T, self.short[start:middle])
+        self._settle(middle, stop)
+
+    def _settle_one(self, i: int, stop: int) -> None:
+        """Settle column i and feed its error to the columns up to `stop`."""
+        if self.select is not None and i % self.every == 0:
+            self._choose(i, min(i + self.every, len(self.current)))
+        current, short = self.rows[0][i], self.rows[1][i]
+        if self.grid is not None:
+            scale, lowest = self.scale[self.group[i]], self.lowest[self.group[i]]
+            current.div_(scale).round_()
+            if self.grid.symmetric:
+                current.clamp_(-(2 ** (self.grid.bits - 1)), 2 ** (self.grid.bits - 1) - 1)
+            else:
+                current.clamp_(lowest, lowest + self.steps)
+        if self.mask is not None:
+            current.mul_(self.mask[i])
+        if self.grid is None:
+            short.sub_(current)
+        else:
+            short.addcmul_(current, scale, value=-1)
+        if i + 1 < stop:
+            self.current[i + 1 : stop].addr_(self.gain[i, i + 1 : stop], short)
+
+    def _choose(self, start: int, stop: int) -> None:
+        """Choose what stays of columns [start, stop); what was pruned before has the score -1."""
+        assert self.select is not None and self.mask is not None
+        # A column past the next one has yet to hear from the unsettled ones between: were all kept, by how much would
+        # each fall short? That makes the weights that the method's score is about.
+        span = slice(start, stop)
+        heard = self.current[span] - self.short[span]
+        gain = self.gain[span, span].T
+        running = self.short[span] + torch.linalg.solve_triangular(gain, heard, upper=False, unitriangular=True)
+        score = running.square_().mul_(self.cost[span].unsqueeze(1))
+        score.masked_fill_(~self.mask[span], -1.0)
+        self.mask[span] &= self.select(score)
+
+
+def _half(width: int, every: int) -> int:
+    """About half of `width`, in whole spans of `every` columns while there is more than one of them."""
+    unit = every if width > every else 1
+    return max(unit, width // 2 // unit * unit)
+
+
+def _in_order(matrix: Tensor, order: Tensor | None) -> Tensor:
+    """(out, in) -> a contiguous (in, out) copy with its rows in the order of processing."""
+    return matrix.T.clone(memory_format=torch.contiguous_format) if order is None else matrix.T[order]
+
+
+def _restored(matrix: Tensor, order: Tensor | None) -> Tensor:
+    """The inverse of `_in_order`."""
+    if order is None:
+        return matrix.T.contiguous()
+    return torch.empty_like(matrix).index_copy_(0, order, matrix).T.contiguous()
