@@ -25,6 +25,8 @@ class Ask:
     kind: Kind
     context: str
     """The prompt; for `loglikelihood_rolling` the text itself."""
+    tokens: tuple[int, ...] | None = None
+    """For `loglikelihood_rolling`: score these tokens, the first of which is given, instead of a text."""
     continuation: str | None = None
     """What `loglikelihood` scores after `context`."""
     until: tuple[str, ...] = ()
@@ -40,6 +42,8 @@ class Ask:
     def __post_init__(self) -> None:
         if (self.continuation is not None) != (self.kind == "loglikelihood"):
             raise ValueError(f"{self.kind} with continuation {self.continuation!r}")
+        if self.tokens is not None and (self.kind != "loglikelihood_rolling" or len(self.tokens) < 2):
+            raise ValueError(f"{self.kind} of {len(self.tokens)} tokens")
         if self.temperature < 0 or not 0 < self.top_p <= 1:
             raise UserError(f"temperature {self.temperature} and top_p {self.top_p} don't make a sampler")
 
@@ -55,13 +59,15 @@ class Ask:
 
     def key(self) -> str:
         """A hash that two requests share exactly when they must get the same answer."""
-        parts = [self.settings(), self.context, self.continuation]
+        parts = [self.settings(), self.context, self.continuation, self.tokens]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def arguments(self, *, seeded: bool) -> tuple[Any, ...]:
         """The `args` of an lm-eval request. `seeded` adds the seed and sample, which only some backends take."""
         if self.kind == "loglikelihood":
             return (self.context, self.continuation)
+        if self.tokens is not None:
+            raise UserError("this backend can't score bare tokens", hint="use --backend engine")
         if self.kind == "loglikelihood_rolling":
             return (self.context,)
         settings: dict[str, Any] = {
@@ -169,8 +175,9 @@ class TaskContext:
     """At most this many items; the runner cuts too, so a task may ignore it."""
     max_length: int = 2048
     """The model's window in tokens."""
-    count_tokens: Callable[[str], int] = len
-    """Tokens of a text, special ones included."""
+    encode: Callable[[str], list[int]] = lambda text: list(text.encode())
+    """Tokens of a text, without special ones."""
+    decode: Callable[[Sequence[int]], str] = lambda tokens: bytes(tokens).decode(errors="replace")
     chat: Callable[[Sequence[Mapping[str, str]]], str] | None = None
     """Renders messages ({"role", "content"}) with the model's chat template, open for the answer; None: it has none."""
     scorer: str | None = None
@@ -203,7 +210,7 @@ class Task(Protocol):
     def source(self) -> str: ...
     @property
     def primary(self) -> str:
-        """The metric that speaks for the task."""
+        """The metric that speaks for the task; an optional mapping `primary_at` names another for a scale."""
 
     @property
     def metrics(self) -> Mapping[str, Metric]:
