@@ -119,7 +119,7 @@ def items(
                 **one.meta,
                 "scorer": scorer,
                 "mode": ctx.mode,
-                "template": how.template if ctx.mode == "compat" else None,
+                "template": how.template if ctx.mode == "compat" and one.raw is None else None,
                 "n_texts": len(texts),
                 "options": list(one.options),
             },

@@ -54,7 +54,7 @@ def prompt(subject: str, shots: Sequence[Sequence[str]], row: Sequence[str], ctx
     room = min(WINDOW, ctx.max_length) - MAX_NEW_TOKENS
     for n in range(min(N_SHOTS, len(shots)), -1, -1):
         text = head + "".join(block(shot, answered=True) for shot in shots[:n]) + block(row, answered=False)
-        if ctx.count_tokens(text) <= room:
+        if len(ctx.encode(text)) <= room:
             return text
     return text
 
