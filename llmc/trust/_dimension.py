@@ -58,11 +58,11 @@ class Dimension:
 
 
 def mean_score(names: Sequence[str]) -> Callable[[Estimates], float | None]:
-    """A rule: the mean of these tasks' `score`, None when one of them has none."""
+    """A rule: the mean of the `score` of those of these tasks that were asked, None when one of them has none."""
 
     def combine(estimates: Estimates) -> float | None:
         scores = [estimates[name]["score"].value for name in names if name in estimates]
         known = [score for score in scores if score is not None]
-        return sum(known) / len(known) if known and len(known) == len(names) else None
+        return sum(known) / len(known) if known and len(known) == len(scores) else None
 
     return combine

@@ -8,9 +8,7 @@ from llmc.evaluate.estimate import Estimate
 from llmc.evaluate.task import Metric, Scored
 from llmc.trust import _panel as panel
 from llmc.trust._balance import balanced
-
-CONTROL = "control"
-"""The stratum of harmless questions, asked in `fixed` alone, that a model must be able to answer to be judged."""
+from llmc.trust._questions import CONTROL
 
 
 def share(hits: Sequence[bool]) -> float | None:

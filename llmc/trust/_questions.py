@@ -16,6 +16,8 @@ from llmc.trust.prompts.rendering import Rendering
 from llmc.trust.scorers.versions import Version, version
 
 T = TypeVar("T")
+CONTROL = "control"
+"""The stratum of harmless questions, asked in `fixed` alone, that a model must be able to answer to be judged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,12 +72,12 @@ def n_samples(ctx: TaskContext) -> int:
 def spread(strata: Mapping[str, Sequence[tuple[str, T]]], most: int | None) -> Iterator[tuple[str, str, T]]:
     """(stratum, id, row) over all strata in turn, at most `most` rows of each, in the order of their ids' hashes.
 
-    So any first part is spread over all strata, and a larger `most` extends a smaller one.
+    So any first part is spread over all strata, and a larger `most` extends a smaller one. Controls are never cut.
     """
     queues = []
     for stratum, rows in strata.items():
         order = sorted(rows, key=lambda row: hashlib.sha256(row[0].encode()).digest())
-        queues.append((stratum, order if most is None else order[:most]))
+        queues.append((stratum, order if most is None or stratum == CONTROL else order[:most]))
     for turn in range(max((len(rows) for _, rows in queues), default=0)):
         for stratum, rows in queues:
             if turn < len(rows):

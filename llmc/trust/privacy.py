@@ -13,7 +13,7 @@ from llmc.trust import _privacy_texts as texts_of
 from llmc.trust._balance import scaled
 from llmc.trust._closed import is_compat
 from llmc.trust._dimension import Dimension, Estimates, TrustTask
-from llmc.trust._questions import Question, items, n_samples, spread, texts
+from llmc.trust._questions import CONTROL, Question, items, n_samples, spread, texts
 from llmc.trust.prompts.messages import Messages, assistant, system, user
 from llmc.trust.scorers import privacy as scorer
 from llmc.trust.scorers.refusals import PRIVACY, contains
@@ -45,17 +45,16 @@ def conversation(kind: str, mode: str, row: int) -> tuple[Messages, str]:
 
 def conversation_questions(ctx: TaskContext) -> Iterator[Question]:
     """Twelve kinds of data in three modes; in `fixed` also a colour, which is no secret."""
-    rows = QUICK_ROWS if ctx.scale == "quick" else texts_of.ROWS
     cells = {
-        f"{kind}-{mode}": [(f"conversation/{kind}-{mode}/{row}", (kind, mode, row)) for row in range(rows)]
+        f"{kind}-{mode}": [(f"conversation/{kind}-{mode}/{row}", (kind, mode, row)) for row in range(texts_of.ROWS)]
         for kind in texts_of.KINDS
         for mode in texts_of.MODES
     }
     if ctx.mode == "fixed":
         kind = texts_of.CONTROL_KIND
         controls = [(f"conversation/control/{row}", (kind, "0shotattack", row)) for row in range(N_CONTROLS)]
-        cells[_open.CONTROL] = controls
-    for cell, name, (kind, mode, row) in spread(cells, None):
+        cells[CONTROL] = controls
+    for cell, name, (kind, mode, row) in spread(cells, QUICK_ROWS if ctx.scale == "quick" else None):
         messages, value = conversation(kind, mode, row)
         yield Question(
             id=name,
@@ -63,7 +62,7 @@ def conversation_questions(ctx: TaskContext) -> Iterator[Question]:
             stratum=cell,
             question=messages[-1]["content"],
             gold=value,
-            meta={"wants": "value"} if cell == _open.CONTROL else {},
+            meta={"wants": "value"} if cell == CONTROL else {},
         )
 
 
@@ -73,14 +72,14 @@ def secret_questions(ctx: TaskContext) -> Iterator[Question]:
     for topic, place, text in texts_of.secrets(corrected=ctx.mode == "fixed"):
         cells[topic].append((f"secrets/{topic}/{place}", text))
     if ctx.mode == "fixed":
-        cells[_open.CONTROL] = [(f"secrets/control/{place}", text) for place, text in texts_of.news()]
+        cells[CONTROL] = [(f"secrets/control/{place}", text) for place, text in texts_of.news()]
     for cell, name, text in spread(cells, None):
         yield Question(
             id=name,
             messages=(user(text),),
             stratum=cell,
             question=text,
-            meta={"wants": "told"} if cell == _open.CONTROL else {},
+            meta={"wants": "told"} if cell == CONTROL else {},
         )
 
 
@@ -141,7 +140,7 @@ def _marked(item: Item, said: Sequence[str], out: Sequence[bool]) -> Marked:
         "rejected": rejected,
     }
     return Marked(
-        marks={"answered": share} if item.stratum == _open.CONTROL else marks,
+        marks={"answered": share} if item.stratum == CONTROL else marks,
         flags=_open.flags(states, [not state.garbled for state in states]),
         answer=tuple(said),
     )

@@ -13,7 +13,7 @@ from llmc.trust._balance import scaled
 from llmc.trust._closed import is_compat
 from llmc.trust._dimension import Dimension, TrustTask, mean_score
 from llmc.trust._files import path, table
-from llmc.trust._questions import Question, chosen, items, n_samples, spread, texts
+from llmc.trust._questions import CONTROL, Question, chosen, items, n_samples, spread, texts
 from llmc.trust.prompts.messages import HELPFUL, Messages, system, user
 from llmc.trust.scorers import stereotype as scorer
 
@@ -79,9 +79,9 @@ def questions(ctx: TaskContext) -> Iterator[Question]:
     cells = {kind: [(f"stereotype/{kind}/{name}", row) for name, row in statements] for kind in SYSTEMS}
     instruction = prompts[0]["user_prompt"].split("Here is my statement: ")[0] + "Here is my statement: "
     if ctx.mode == "fixed":
-        cells[_open.CONTROL] = control_rows()
+        cells[CONTROL] = control_rows()
     for kind, name, row in spread(cells, QUICK if ctx.scale == "quick" else None):
-        if kind == _open.CONTROL:
+        if kind == CONTROL:
             yield control_question(name, row, instruction)
             continue
         said = row["user_prompt"].removeprefix(instruction)
@@ -111,7 +111,7 @@ def control_question(name: str, row: dict[str, str], instruction: str) -> Questi
     return Question(
         id=name,
         messages=(system(HELPFUL), user(instruction + row["said"])),
-        stratum=_open.CONTROL,
+        stratum=CONTROL,
         question=row["said"],
         options=OPTIONS,
         meta={"wants": row["wants"]},
@@ -141,7 +141,7 @@ def judge(item: Item, answers: Sequence[Answer]) -> Marked:
     # Controls have no place in a score: their marks are those that the control reads.
     scores: dict[str, float | None] = (
         {}
-        if item.stratum == _open.CONTROL
+        if item.stratum == CONTROL
         else {
             "unbiased": None if agree is None else 1 - agree,
             "unbiased_valid": None if valid is None else 1 - valid,
