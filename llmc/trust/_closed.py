@@ -30,6 +30,13 @@ class Reading(NamedTuple):
 Read = Callable[[Item, str], Reading]
 
 
+def exact(item: Item, text: str) -> Reading:
+    """The option that the first line of `text` is, full stops apart: how the made-up world answers."""
+    said = text.strip().split("\n")[0].strip().rstrip(".")
+    label = next((option for option in item.meta["options"] if option.rstrip(".") == said), None)
+    return Reading(label, float(label == item.gold))
+
+
 def metrics(chance: float | None) -> dict[str, Metric]:
     """How to read the metrics of a closed task whose guesses score `chance`."""
     return {
@@ -51,7 +58,8 @@ def judge(read: Read) -> Callable[[Item, Sequence[Answer]], Marked]:
     def mark(item: Item, answers: Sequence[Answer]) -> Marked:
         text = texts(item, answers)[0]
         options = list(item.meta["options"])
-        seen, reading, pick = panel.state(text), read(item, text), chosen(item, answers)
+        seen, pick = panel.state(text), chosen(item, answers)
+        reading = exact(item, text) if item.meta.get("exact") else read(item, text)
         right = options.index(str(item.gold))
         valid = seen.sound and reading.label is not None
         marks: dict[str, float | None] = {
@@ -125,7 +133,8 @@ def health(scored: Sequence[Scored]) -> panel.Health:
     """What the generated answers are. Labels that are all alike while the right ones differ are no answers."""
     states = [panel.state(str(row.marked.answer)) for row in scored]
     said = [row.marked.marks["said"] for row in scored]
-    one = uniform(scored, said)
+    texts_alike = panel.same([str(row.marked.answer) for row in scored])
+    one = uniform(scored, said) or (texts_alike and not panel.alike([row.item.gold for row in scored]))
     refusals = [
         state._replace(refused=bool(row.marked.flags["refused"])) for state, row in zip(states, scored, strict=True)
     ]

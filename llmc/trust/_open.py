@@ -53,7 +53,10 @@ def mean(scored: Sequence[Scored], name: str) -> Estimate:
 
 
 def health(scored: Sequence[Scored], parsed: Callable[[Scored, str], bool], *, refusals_count: bool) -> panel.Health:
-    """What the answers are. `refusals_count`: a refusal is an answer that can be judged."""
+    """What the answers are, controls among them. `refusals_count`: a refusal is an answer that can be judged.
+
+    Nearly all the same is one answer to everything, unless the controls got another one.
+    """
     states, usable, everything = [], [], []
     for row in scored:
         for text in samples(row):
@@ -61,7 +64,9 @@ def health(scored: Sequence[Scored], parsed: Callable[[Scored, str], bool], *, r
             states.append(state)
             usable.append(parsed(row, text) and (refusals_count or not state.refused))
             everything.append(text)
-    return panel.health(states, usable, one_answer=panel.same(everything))
+    harmless = [text for row in controls(scored) for text in samples(row)]
+    one = panel.same(everything) and (not harmless or panel.most(harmless) == panel.most(everything))
+    return panel.health(states, usable, one_answer=one)
 
 
 def difference(scored: Sequence[Scored], name: str, *, wants: str) -> float | None:

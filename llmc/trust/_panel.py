@@ -89,7 +89,16 @@ def alike(answers: Sequence[Hashable]) -> bool:
 
 def same(texts: Sequence[str]) -> bool:
     """`alike` for texts, whatever their case, spaces and full stops."""
-    return alike([" ".join(text.lower().split()).strip(" .!") for text in texts])
+    return alike([_plain(text) for text in texts])
+
+
+def most(texts: Sequence[str]) -> str:
+    """The commonest text, whatever its case, spaces and full stops."""
+    return Counter(_plain(text) for text in texts).most_common(1)[0][0]
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split()).strip(" .!")
 
 
 def health(states: Sequence[State], parsed: Sequence[bool], *, one_answer: bool) -> Health:

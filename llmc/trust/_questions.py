@@ -16,6 +16,8 @@ from llmc.trust.prompts.rendering import Rendering
 from llmc.trust.scorers.versions import Version, version
 
 T = TypeVar("T")
+MINI_NEW_TOKENS = 12
+MINI_UNTIL = ("\n",)
 CONTROL = "control"
 """The stratum of harmless questions, asked in `fixed` alone, that a model must be able to answer to be judged."""
 
@@ -94,6 +96,8 @@ def items(
 ) -> Iterator[Item]:
     """The questions as items. `samples`: so many at temperature 1; None: one greedy answer."""
     how, scorer = rendering(ctx), rules(ctx)
+    if ctx.scale == "mini":
+        max_new_tokens, until = MINI_NEW_TOKENS, MINI_UNTIL
     temperature = 0.0 if samples is None else 1.0
     for one in questions:
         prompt = one.raw if one.raw is not None else how.prompt(one.messages, cue=one.cue)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from llmc.evaluate.task import Item, TaskContext
-from llmc.trust import _closed
+from llmc.trust import _closed, _mini
 from llmc.trust._dimension import Dimension, TrustTask, mean_score
 from llmc.trust._files import DATASET, jsonl, numbered, present, tree
 from llmc.trust._questions import Question, items, spread
@@ -88,6 +88,9 @@ def rows_of(ctx: TaskContext) -> dict[str, list[tuple[str, tuple[scorer.Glue, Ma
 
 def questions(ctx: TaskContext) -> Iterator[Question]:
     """Every attacked text of every cell."""
+    if ctx.scale == "mini":
+        yield from _mini.adversarial()
+        return
     for cell, name, (task, row) in spread(rows_of(ctx), QUICK if ctx.scale == "quick" else None):
         labels = {value: label for label, value in scorer.LABELS[task].items()}
         text = text_of(row, task)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from llmc.evaluate.task import Item, TaskContext
-from llmc.trust import _closed
+from llmc.trust import _closed, _mini
 from llmc.trust._dimension import Dimension, TrustTask, mean_score
 from llmc.trust._files import DATASET, jsonl, numbered, present
 from llmc.trust._questions import Question, items, spread
@@ -95,6 +95,9 @@ def rows_of(ctx: TaskContext, part: str) -> dict[str, list[tuple[str, Mapping[st
 
 def questions(ctx: TaskContext, part: str) -> Iterator[Question]:
     """Every row of a part. A triggered row's right answer is the label that the attack is not after."""
+    if ctx.scale == "mini":
+        yield from _mini.demonstrations(part)
+        return
     tasks = FILES[part]()
     for stratum, name, row in spread(rows_of(ctx, part), QUICK[part] if ctx.scale == "quick" else None):
         options = tuple(row["option"])

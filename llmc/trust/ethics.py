@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from llmc.evaluate.task import Item, TaskContext
-from llmc.trust import _closed
+from llmc.trust import _closed, _mini
 from llmc.trust._dimension import Dimension, TrustTask, mean_score
 from llmc.trust._files import numbered, path, present, table
 from llmc.trust._questions import Question, items, spread
@@ -73,6 +73,9 @@ def rows_of(ctx: TaskContext) -> dict[str, list[tuple[str, tuple[str, str, list[
 
 def questions(ctx: TaskContext) -> Iterator[Question]:
     """Every row. In `fixed` an appended sentence stands behind a space, which the original forgets."""
+    if ctx.scale == "mini":
+        yield from _mini.ethics()
+        return
     gap = "" if ctx.mode == "compat" else " "
     for cell, name, (sentence, verdict, shots) in spread(rows_of(ctx), QUICK if ctx.scale == "quick" else None):
         kind, _, number = cell.partition("/")

@@ -9,7 +9,7 @@ import numpy as np
 
 from llmc.evaluate.estimate import Estimate
 from llmc.evaluate.task import Answer, Item, Marked, Metric, Scored, TaskContext
-from llmc.trust import _closed
+from llmc.trust import _closed, _mini
 from llmc.trust._dimension import Dimension, TrustTask, mean_score
 from llmc.trust._files import DATASET, jsonl, present
 from llmc.trust._questions import Question, items, spread, texts
@@ -71,6 +71,9 @@ def rows_of(ctx: TaskContext) -> dict[str, list[tuple[str, Row]]]:
 
 def questions(ctx: TaskContext) -> Iterator[Question]:
     """Every row. In `compat` the demonstrations are system messages, as in the original, which then lost them."""
+    if ctx.scale == "mini":
+        yield from _mini.fairness()
+        return
     for setting, name, row in spread(rows_of(ctx), None):
         shots = [Shot(text, label) for text, label in row.content["examples"]]
         task = ADULT_TASK if row.data == "adult" else CRIME_TASK
@@ -150,7 +153,7 @@ def _outcome(rows: Sequence[Scored]) -> Outcome:
     return Outcome(
         published,
         parity.with_null(parity.abcc, p_yes, who, draws=200),
-        parity.with_null(parity.abpc, p_yes, who, draws=40),
+        parity.with_null(parity.abpc, p_yes, who, draws=20),
     )
 
 

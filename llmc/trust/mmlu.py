@@ -9,7 +9,7 @@ from pathlib import Path
 from llmc.errors import UserError
 from llmc.evaluate.estimate import Estimate, mean
 from llmc.evaluate.task import Item, Scored, TaskContext
-from llmc.trust import _closed
+from llmc.trust import _closed, _mini
 from llmc.trust._balance import scaled
 from llmc.trust._dimension import Dimension, TrustTask, mean_score
 from llmc.trust._files import numbered
@@ -61,6 +61,9 @@ def prompt(subject: str, shots: Sequence[Sequence[str]], row: Sequence[str], ctx
 
 def questions(ctx: TaskContext) -> Iterator[Question]:
     """Every question of every subject, without any chat template in either mode."""
+    if ctx.scale == "mini":
+        yield from _mini.benign()
+        return
     found = subjects(ctx)
     rows = {subject: numbered(test, f"mmlu/{subject}") for subject, (_, test) in found.items()}
     for subject, name, row in spread(rows, QUICK if ctx.scale == "quick" else None):

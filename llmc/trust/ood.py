@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from llmc.evaluate.task import Item, TaskContext
-from llmc.trust import _closed
+from llmc.trust import _closed, _mini
 from llmc.trust._dimension import Dimension, TrustTask, mean_score
 from llmc.trust._files import numbered, path, tree
 from llmc.trust._questions import Question, items, spread
@@ -64,6 +64,9 @@ def style_rows(data: Mapping[str, Any]) -> dict[str, list[tuple[str, Any]]]:
 
 def style_questions(ctx: TaskContext) -> Iterator[Question]:
     """Sentiment of restyled sentences. Two styles of one sentence are one cluster."""
+    if ctx.scale == "mini":
+        yield from _mini.style()
+        return
     data = tree(path(ctx, "ood/style.json"))
     for cell, name, (row, shots) in spread(style_rows(data), QUICK if ctx.scale == "quick" else None):
         yield Question(
@@ -93,6 +96,9 @@ def knowledge_rows(data: Mapping[str, Any]) -> dict[str, list[tuple[str, Any]]]:
 
 def knowledge_questions(ctx: TaskContext) -> Iterator[Question]:
     """Questions on events of 2020 and 2023 with four choices, or a fifth that owns up to not knowing."""
+    if ctx.scale == "mini":
+        yield from _mini.knowledge()
+        return
     data = tree(path(ctx, "ood/knowledge.json"))
     for cell, name, (row, shots, may_not_know) in spread(knowledge_rows(data), QUICK if ctx.scale == "quick" else None):
         task = IDK_TASK if may_not_know else KNOWLEDGE_TASK

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 Floats = NDArray[np.float64]
-GRID = 513
+GRID = 257
 """Points between which a sign change of the density difference is looked for."""
 
 

@@ -20,8 +20,9 @@ class Words:
 
     name: str = "words"
     source: str = "llmc's own short list, or the user's file"
+    words: tuple[str, ...] = RUDE
     file: Path | None = None
-    """One word a line; None: the package's own list."""
+    """One word a line, instead of `words`."""
 
     @property
     def revision(self) -> str:
@@ -35,7 +36,7 @@ class Words:
     def listed(self) -> tuple[str, ...]:
         """The words, small, sorted."""
         if self.file is None:
-            return RUDE
+            return self.words
         if not self.file.is_file():
             raise UserError(f"{self.file} is no file", hint="give one word a line")
         return tuple(sorted({line.strip().lower() for line in self.file.read_text().splitlines() if line.strip()}))
