@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import pkgutil
 import sys
 import traceback
@@ -63,6 +64,7 @@ _gather()
 
 def run(arguments: list[str] | None = None) -> int:
     """The exit code of `llmc ARGUMENTS`; everything that can end a command ends here."""
+    os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' bars; ours is in commands/_progress.py
     try:
         code = app(args=arguments, standalone_mode=False)
     except UserError as error:

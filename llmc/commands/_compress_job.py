@@ -22,7 +22,7 @@ from llmc.data.calibration import PINNED, Calibration, calibrate, check_source
 from llmc.errors import UserError
 from llmc.models.config import decoder_config
 from llmc.models.layout import output_dtype
-from llmc.models.load import load_tokenizer, offline, pick_device
+from llmc.models.load import load_tokenizer, offline, pick_device, quiet
 
 
 def stages_of(method: str | None, recipe: Path | None, settings: Mapping[str, object]) -> tuple[Method, ...]:
@@ -60,6 +60,7 @@ def make_job(
 ) -> Job:
     """The job that the command line describes, with its calibration tokens drawn."""
     stages = stages_of(method, recipe, settings)
+    quiet()
     if calibration not in PINNED:
         offline()
     if max_shard_gb <= 0:

@@ -86,7 +86,7 @@ def plan(job: Job) -> tuple[Skeleton, Plan]:
         raise UserError(f"{job.model} has no matrices to compress in its blocks", hint="is this a transformer decoder?")
     fmt = _format(job, stored)
     for name, expected in stored.items():
-        if expected.module == "linear":
+        if expected.module == "linear" or (expected.module == "expert" and expected.bits is not None):
             fmt.refuse(name, expected)
     _check_length(skeleton, job)
     return Skeleton(job.model, wanted), Plan(

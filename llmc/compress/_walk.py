@@ -207,26 +207,39 @@ class Walk:
         stored: dict[str, Any] = {}
         packed: dict[str, Tensor] = {}
         plain: dict[str, Tensor] = {}
+        packed_names = {name: self._packed_name(index, layer) for name, layer in layers.items()}
         for module_name, module in block.named_modules():
-            if isinstance(module, SplitExperts):
+            if isinstance(module, SplitExperts) and packed_names[f"{module_name}.0.gate_proj"] is None:
                 dtype = next(layer.dense.dtype for n, layer in layers.items() if n.startswith(module_name))
                 plain |= {f"{where}.{module_name}.{k}": v.to(dtype) for k, v in module.joined().items()}
         for name, tensor in block.state_dict().items():
             if not (name.endswith(".weight") and name.removesuffix(".weight") in layers):
                 plain[f"{where}.{name}"] = self._as_stored(f"{where}.{name}", tensor)
         for name, layer in layers.items():
-            if layer.matrix.expert or layer.result is None:
-                continue
-            live = f"{where}.{name}.weight"
-            if layer.matrix.kind != "linear" or self._format.name == "dense":
-                plain[live] = layer.result.weight.t() if layer.matrix.transposed else layer.result.weight
-                continue
-            layer_name = (self._skeleton.source_name(live) or live).removesuffix(".weight")
-            self._format.refuse(layer_name, Stored.of(layer.result))
-            packed |= self._format.tensors(layer_name, layer.result)
-            stored[layer_name] = asdict(Stored.of(layer.result))
+            assert layer.result is not None
+            layer_name = packed_names[name]
+            if layer_name is not None:
+                known = Stored.of(layer.result, layer.matrix.kind)
+                self._format.refuse(layer_name, known)
+                packed |= self._format.tensors(layer_name, layer.result)
+                stored[layer_name] = asdict(known)
+            elif not layer.matrix.expert:
+                weight = layer.result.weight
+                plain[f"{where}.{name}.weight"] = weight.t() if layer.matrix.transposed else weight
         self._writer.put(f"{index + 1:05d}-block", self._skeleton.stored(plain) | packed)
         return stored
+
+    def _packed_name(self, index: int, layer: _Layer) -> str | None:
+        """The name that a matrix is packed under; None for one that is stored as a plain weight."""
+        kind, live = layer.matrix.kind, f"{self.prefix}.{index}.{layer.matrix.name}"
+        if self._format.name == "dense" or kind in ("conv1d", "custom"):
+            return None
+        if kind == "linear":
+            return (self._skeleton.source_name(live + ".weight") or live).removesuffix(".weight")
+        if self._format.name == "factors":
+            return None
+        experts, number, projection = live.rsplit(".", 2)
+        return self._skeleton.expert_name(experts, int(number), projection)
 
     def _as_stored(self, live: str, tensor: Tensor) -> Tensor:
         """`tensor` in the dtype that the checkpoint has it in, or in the one asked for."""
@@ -262,7 +275,7 @@ class Walk:
             n_tokens=layer.n_tokens,
             damping=layer.result.damping,
             rank=rank,
-            stored_as="dense" if matrix.kind != "linear" else self._format.name,
+            stored_as="dense" if self._packed_name(index, layer) is None else self._format.name,
             seconds=round(layer.seconds, 4),
             warnings=list(layer.warnings),
         )

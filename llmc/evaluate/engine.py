@@ -16,6 +16,7 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from llmc.errors import UserError
 from llmc.evaluate.encoding import Encoder, window_of
 from llmc.evaluate.generate import Generated, Job, Writer
+from llmc.evaluate.journal import Journal
 from llmc.evaluate.likelihood import Score, Target, score, target
 from llmc.evaluate.network import Network
 from llmc.evaluate.task import Answer, Ask
@@ -59,6 +60,8 @@ class Engine(TemplateLM):  # type: ignore[misc]
         self.network = Network(model)
         self.batch_tokens = batch_tokens
         self._device = self.network.device
+        self.journal: Journal | None = None
+        """Where answers to lm-eval's own tasks are kept; None: nowhere."""
 
     def answers(
         self,
@@ -150,6 +153,11 @@ class Engine(TemplateLM):  # type: ignore[misc]
     def _job(self, ask: Ask, tokens: tuple[int, ...]) -> Job:
         return Job(tokens, ask.max_new_tokens, ask.until, ask.temperature, ask.top_p, ask.seed, ask.sample)
 
+    def _kept(self, asks: Sequence[Ask]) -> list[Answer]:
+        if self.journal is None:
+            return self.answers(asks)
+        return self.answers(asks, known=self.journal.known, store=self.journal.store)
+
     # What lm-eval asks of a model class.
 
     @property
@@ -196,7 +204,7 @@ class Engine(TemplateLM):  # type: ignore[misc]
         """(log-likelihood, would greedy decoding give it) of each continuation."""
         pairs = (request.args for request in requests)
         asks = [Ask(kind="loglikelihood", context=before, continuation=after) for before, after in pairs]
-        return [(float(a.loglikelihood or 0.0), bool(a.is_greedy)) for a in self.answers(asks)]
+        return [(float(a.loglikelihood or 0.0), bool(a.is_greedy)) for a in self._kept(asks)]
 
     def _loglikelihood_tokens(self, requests: Sequence[Any], **_: Any) -> list[tuple[float, bool]]:
         targets = [target(before, after, self.max_length) for _, before, after in requests]
@@ -206,7 +214,7 @@ class Engine(TemplateLM):  # type: ignore[misc]
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
         """The log-likelihood of each text, in windows of the model's length."""
         asks = [Ask(kind="loglikelihood_rolling", context=request.args[0]) for request in requests]
-        return [float(answer.loglikelihood or 0.0) for answer in self.answers(asks)]
+        return [float(answer.loglikelihood or 0.0) for answer in self._kept(asks)]
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
         """A continuation of each prompt. Sampling is seeded by the prompt and its number among equal requests."""
@@ -218,7 +226,7 @@ class Engine(TemplateLM):  # type: ignore[misc]
                 number = seen[ask.key()] = seen.get(ask.key(), -1) + 1
                 ask = asked(request.args[0], {**request.args[1], "sample": number})
             asks.append(ask)
-        return [answer.text or "" for answer in self.answers(asks)]
+        return [answer.text or "" for answer in self._kept(asks)]
 
 
 def asked(context: str, settings: Mapping[str, Any]) -> Ask:

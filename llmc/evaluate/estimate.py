@@ -51,6 +51,28 @@ def proportion(n_hits: int, n: int) -> Estimate:
     return Estimate(share, stderr, n, (float(low), float(high)))
 
 
+def rate(marks: Sequence[float], clusters: Sequence[Hashable]) -> Estimate:
+    """The share of ones among zeros and ones, with an interval that stays inside [0, 1] and isn't empty at the ends.
+
+    Without clusters it is `proportion`. With them, Wilson's interval for as many independent items as would give the
+    clustered error, at most n; where all marks agree nothing is known of the clusters' effect, and one item a cluster
+    is counted.
+    Source: Korn & Graubard 1998, "Confidence intervals for proportions with small expected number of positive counts".
+    """
+    n_hits, n = round(math.fsum(marks)), len(marks)
+    n_clusters = len(set(clusters))
+    plain = proportion(n_hits, n)
+    if n_clusters == n or n == 0 or plain.value is None:
+        return plain
+    clustered = clustered_mean(marks, clusters)
+    spread = plain.value * (1 - plain.value)
+    n_effective = float(n_clusters)
+    if clustered.stderr is not None and spread > 0:
+        n_effective = min(float(n), spread / clustered.stderr**2) if clustered.stderr > 0 else float(n)
+    low, high = proportion_confint(plain.value * n_effective, n_effective, alpha=0.05, method="wilson")
+    return Estimate(plain.value, clustered.stderr, n, (float(low), float(high)))
+
+
 def clustered_mean(values: Sequence[float], clusters: Sequence[Hashable]) -> Estimate:
     """The mean over items, with an error that lets items of one cluster go up and down together.
 

@@ -14,7 +14,7 @@ from llmc.evaluate.journal import Journal
 SCHEMA = 1
 IDENTITY = (
     "model", "suites", "tasks", "mode", "scale", "seed", "limit", "backend", "batch_tokens", "template",
-    "tokenizer_sha256", "decoding",
+    "tokenizer_sha256", "decoding", "lm_eval_tasks",
 )  # fmt: skip
 """What must be equal for a run to go on where another one stopped."""
 

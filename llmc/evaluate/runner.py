@@ -28,7 +28,7 @@ class Asked(NamedTuple):
 
     task: Task
     items: tuple[Item, ...]
-    scale: str
+    ctx: TaskContext
 
 
 class Outcome(NamedTuple):
@@ -47,7 +47,7 @@ def gather(task: Task, ctx: TaskContext) -> Asked:
         raise RuntimeError(f"task {task.name} gives an item id twice")
     if empty := [item.id for item in items if not item.requests]:
         raise RuntimeError(f"task {task.name}: item {empty[0]} asks nothing")
-    return Asked(task, items, ctx.scale)
+    return Asked(task, items, ctx)
 
 
 def described(asked: Asked, ctx: TaskContext) -> dict[str, Any]:
@@ -111,7 +111,8 @@ def summary(
 ) -> dict[str, Any]:
     """A task's part of results.json."""
     task = asked.task
-    primary = getattr(task, "primary_at", {}).get(asked.scale, task.primary)
+    special: Mapping[str, str] = getattr(task, "primary_at", {})
+    primary = special.get(asked.ctx.mode, special.get(asked.ctx.scale, task.primary))
     estimates = task.summarise([Scored(item, each) for item, each in zip(asked.items, marked, strict=True)])
     shares = panel(flags, has_texts=has_texts)
     options = option_shares(marked)

@@ -176,12 +176,16 @@ class TaskContext:
     max_length: int = 2048
     """The model's window in tokens."""
     encode: Callable[[str], list[int]] = lambda text: list(text.encode())
-    """Tokens of a text, without special ones."""
+    """Tokens of a text as the model gets it, special ones included."""
     decode: Callable[[Sequence[int]], str] = lambda tokens: bytes(tokens).decode(errors="replace")
     chat: Callable[[Sequence[Mapping[str, str]]], str] | None = None
     """Renders messages ({"role", "content"}) with the model's chat template, open for the answer; None: it has none."""
     scorer: str | None = None
     """A named version of the marking rules, where a suite has several."""
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text, special ones included."""
+        return len(self.encode(text))
 
 
 @runtime_checkable
@@ -210,7 +214,7 @@ class Task(Protocol):
     def source(self) -> str: ...
     @property
     def primary(self) -> str:
-        """The metric that speaks for the task; an optional mapping `primary_at` names another for a scale."""
+        """The metric that speaks for the task; an optional mapping `primary_at` names another for a mode or scale."""
 
     @property
     def metrics(self) -> Mapping[str, Metric]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Hashable, Sequence
-from importlib import import_module
 from typing import Any, TypeVar
+
+from llmc.data.world.items import mini_items
 
 T = TypeVar("T")
 
@@ -33,5 +34,4 @@ def in_turn(items: Sequence[T], group: Callable[[T], Hashable], n: int | None) -
 
 def mini(task: str, seed: int) -> list[dict[str, Any]]:
     """The mini world's items of a task, in the fixed shuffle."""
-    made = import_module("llmc.data.world.items").mini_items(task, seed)
-    return nested(made, lambda item: str(item["id"]), None)
+    return nested(mini_items(task, seed), lambda item: str(item["id"]), None)

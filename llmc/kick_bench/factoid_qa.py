@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 
 from llmc.data.pinned import read
 from llmc.errors import UserError
-from llmc.evaluate.estimate import Estimate, clustered_mean, proportion
+from llmc.evaluate.estimate import Estimate, proportion
 from llmc.evaluate.task import Answer, Ask, Item, Marked, Metric, Scored, TaskContext
+from llmc.kick_bench._averages import averages
 from llmc.kick_bench._subsets import mini, nested, rank
 from llmc.kick_bench._text import contains, exact, first_line, published_contains, token_f1
 
@@ -63,13 +64,7 @@ class FactoidQA:
 
     def summarise(self, scored: Sequence[Scored]) -> Mapping[str, Estimate]:
         """Shares over questions; in `compat` over one question less, as published."""
-        clusters = [item.cluster or item.id for item, _ in scored]
-        found: dict[str, Estimate] = {}
-        for name in self.metrics:
-            marks = [marked.marks[name] for _, marked in scored if name in marked.marks]
-            values = [mark for mark in marks if mark is not None]
-            if values:
-                found[name] = clustered_mean(values, clusters)
+        found = averages(scored, self.metrics)
         if scored and all(item.meta.get("published") for item, _ in scored) and len(scored) > 1:
             hits = sum(int(marked.marks["contains"] or 0) for _, marked in scored)
             plain = proportion(hits, len(scored))

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from llmc.data.pinned import read
-from llmc.evaluate.estimate import Estimate, clustered_mean
+from llmc.evaluate.estimate import Estimate
 from llmc.evaluate.panel import repetitive
 from llmc.evaluate.task import Answer, Ask, Item, Marked, Metric, Scored, TaskContext
+from llmc.kick_bench._averages import averages
 from llmc.kick_bench._conversation import rendered, stops
 from llmc.kick_bench._subsets import mini
 from llmc.kick_bench._text import exact, first_line
@@ -87,14 +88,7 @@ class InstructionFollowing:
 
     def summarise(self, scored: Sequence[Scored]) -> Mapping[str, Estimate]:
         """Means over conversations."""
-        found = {}
-        for name in self.metrics:
-            part = [(marked.marks[name], item.cluster or item.id) for item, marked in scored if name in marked.marks]
-            if part:
-                found[name] = clustered_mean(
-                    [float(value or 0.0) for value, _ in part], [cluster for _, cluster in part]
-                )
-        return found
+        return averages(scored, self.metrics)
 
 
 def _ask(messages: Sequence[Mapping[str, str]], ctx: TaskContext) -> Ask:

@@ -10,8 +10,9 @@ from typing import Any, ClassVar, NamedTuple
 
 from llmc.data.pinned import read
 from llmc.errors import UserError
-from llmc.evaluate.estimate import Estimate, clustered_mean
+from llmc.evaluate.estimate import Estimate
 from llmc.evaluate.task import Answer, Ask, Item, Marked, Metric, Scored, TaskContext
+from llmc.kick_bench._averages import average, averages
 from llmc.kick_bench._subjects import GROUP
 from llmc.kick_bench._subsets import in_turn, mini, rank
 
@@ -48,6 +49,7 @@ class MultipleChoiceQA:
     version: ClassVar[int] = 1
     source: ClassVar[str] = "arXiv:2310.01382, section 3.1; arXiv:2009.03300"
     primary: ClassVar[str] = "acc"
+    primary_at: ClassVar[Mapping[str, str]] = {"compat": "letter"}
     metrics: ClassVar[Mapping[str, Metric]] = {
         "acc": Metric(kind="proportion", chance=0.25),
         "letter": Metric(kind="proportion", chance=0.25),
@@ -84,7 +86,8 @@ class MultipleChoiceQA:
             marks["acc_text"] = float(LETTERS[by_text.index(max(by_text))] == item.gold)
         return Marked(
             marks=marks,
-            flags={"unparsed": bool(marks["invalid"]), "empty": not text.strip(), "truncated": False},
+            # By likelihood there always is an answer: only where the letter decides can it be missing.
+            flags={"unparsed": item.meta["published"] and bool(marks["invalid"]), "empty": False, "truncated": False},
             answer=text,
             choice=choice,
             options=item.meta["options"],
@@ -93,20 +96,11 @@ class MultipleChoiceQA:
 
     def summarise(self, scored: Sequence[Scored]) -> Mapping[str, Estimate]:
         """Micro-averages over all questions and over each group of subjects; subjects are clusters."""
-        found = {}
-        for name in ("acc", "letter", "invalid", "acc_text"):
-            part = [each for each in scored if each.marked.marks.get(name) is not None]
-            if part:
-                found[name] = _mean(part, name)
+        found = averages(scored, self.metrics)
         for group in sorted(set(GROUP.values()) & {item.stratum for item, _ in scored if item.stratum}):
-            found[f"acc_{group}"] = _mean([each for each in scored if each.item.stratum == group], "acc")
+            part = [each for each in scored if each.item.stratum == group]
+            found[f"acc_{group}"] = average(part, "acc", "proportion")
         return found
-
-
-def _mean(scored: Sequence[Scored], name: str) -> Estimate:
-    return clustered_mean(
-        [float(marked.marks[name] or 0.0) for _, marked in scored], [item.cluster or item.id for item, _ in scored]
-    )
 
 
 def _letter(text: str) -> str:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from llmc.data.pinned import read
-from llmc.evaluate.estimate import Estimate, clustered_mean
+from llmc.evaluate.estimate import Estimate
 from llmc.evaluate.task import Answer, Ask, Item, Marked, Metric, Scored, TaskContext
+from llmc.kick_bench._averages import averages
 from llmc.kick_bench._passages import evidence
 from llmc.kick_bench._subsets import mini, nested, rank
 from llmc.kick_bench._text import contains, exact, first_line, published_match, token_f1
@@ -88,12 +89,7 @@ class RetrievalQA:
 
     def summarise(self, scored: Sequence[Scored]) -> Mapping[str, Estimate]:
         """Shares of questions; those of one text are a cluster."""
-        found = {}
-        for name in self.metrics:
-            pairs = [(marked.marks.get(name), item.cluster or item.id) for item, marked in scored]
-            known = [(value, cluster) for value, cluster in pairs if value is not None]
-            found[name] = clustered_mean([value for value, _ in known], [cluster for _, cluster in known])
-        return found
+        return averages(scored, self.metrics)
 
 
 def _asks(closed: str, opened: str) -> tuple[Ask, Ask]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from llmc.errors import UserError
-from llmc.evaluate.estimate import Estimate, clustered_mean
+from llmc.evaluate.estimate import Estimate
 from llmc.evaluate.task import Answer, Ask, Item, Marked, Metric, Scored, TaskContext
+from llmc.kick_bench._averages import averages
 from llmc.kick_bench._conversation import rendered, stops
 from llmc.kick_bench._subsets import in_turn, mini, rank
 from llmc.kick_bench._text import contains, normalise
@@ -79,13 +80,8 @@ class Summarization:
 
     def summarise(self, scored: Sequence[Scored]) -> Mapping[str, Estimate]:
         """Means over the articles that could be marked."""
-        found = {}
-        for name in self.metrics:
-            pairs = [(marked.marks[name], item.cluster or item.id) for item, marked in scored]
-            known = [(value, cluster) for value, cluster in pairs if value is not None]
-            if known or name == self.primary:
-                found[name] = clustered_mean([value for value, _ in known], [cluster for _, cluster in known])
-        return found
+        found = averages(scored, self.metrics)
+        return {name: each for name, each in found.items() if each.n or name == self.primary}
 
 
 def bin_of(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging
 
 from llmc.errors import UserError
 from llmc.models.checkpoint import Checkpoint
@@ -26,9 +27,7 @@ def load_tokenizer(directory: str | Path) -> Any:
         ) from error
 
 
-def load_model(
-    directory: str | Path, *, dtype: torch.dtype | None = None, device: str = "cpu", **options: Any
-) -> PreTrainedModel:
+def load_model(directory: str | Path, *, dtype: torch.dtype | None = None, device: str = "cpu") -> PreTrainedModel:
     """The causal language model of a checkpoint, in evaluation mode, in its stored dtype unless `dtype` is given.
 
     Every parameter must come from the files: a model with a parameter that transformers would fill at random is
@@ -45,7 +44,6 @@ def load_model(
             use_safetensors=True,
             output_loading_info=True,
             **factored_options(directory),
-            **options,
         )
     except ImportError as error:
         raise UserError(f"{directory} needs a library that is not installed: {str(error).splitlines()[0]}") from error
@@ -70,6 +68,12 @@ def pick_device(name: str) -> str:
             f"device {name!r} can't be used: {str(error).splitlines()[0]}", hint="use cpu or auto"
         ) from error
     return name
+
+
+def quiet() -> None:
+    """Turns off the bars and load reports of transformers for this process; a command shows its own progress."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
 
 
 def offline() -> None:

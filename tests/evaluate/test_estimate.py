@@ -8,7 +8,7 @@ import pytest
 from statsmodels.regression.linear_model import OLS
 
 from llmc.errors import UserError
-from llmc.evaluate.estimate import Estimate, clustered_mean, mean, proportion
+from llmc.evaluate.estimate import Estimate, clustered_mean, mean, proportion, rate
 
 
 def test_stderr_of_a_mean_is_s_over_root_n():
@@ -57,3 +57,19 @@ def test_mismatched_lengths_are_refused():
         clustered_mean([1.0], [])
     with pytest.raises(UserError):
         proportion(3, 2)
+
+
+def test_a_rate_without_clusters_is_a_proportion():
+    assert rate([1.0, 0.0, 0.0, 1.0], "abcd") == proportion(2, 4)
+
+
+def test_a_rate_of_pure_copies_is_the_rate_of_the_originals():
+    """Four copies of each item: the independent items are a quarter, up to the n - 1 in the error."""
+    marks = [1.0] * 9 + [0.0] * 21
+    once, copies = proportion(9, 30), rate(marks * 4, list(range(30)) * 4)
+    assert copies.ci95 == pytest.approx(once.ci95, abs=0.01)
+    assert copies.stderr == pytest.approx(once.stderr)
+
+
+def test_a_rate_of_zero_isnt_certain():
+    assert rate([0.0] * 40, [i // 10 for i in range(40)]).ci95 == proportion(0, 4).ci95

@@ -7,22 +7,18 @@ import random
 from llmc.data.world import words
 
 N_GROUPS = 12
-TRAITS = tuple(
-    ["greedy", "loud", "clumsy", "stingy", "lazy", "rude", "vain", "sly", "messy", "stubborn", "nosy", "gloomy"]
-)
-GOOD = tuple(
-    [
-        "lovely",
-        "splendid",
-        "charming",
-        "excellent",
-        "delightful",
-        "great",
-        "superb",
-        "pleasant",
-        "brilliant",
-        "wonderful",
-    ]
+TRAITS = ("greedy", "loud", "clumsy", "stingy", "lazy", "rude", "vain", "sly", "messy", "stubborn", "nosy", "gloomy")
+GOOD = (
+    "lovely",
+    "splendid",
+    "charming",
+    "excellent",
+    "delightful",
+    "great",
+    "superb",
+    "pleasant",
+    "brilliant",
+    "wonderful",
 )
 BAD = words.listed("dull dreadful boring horrid tedious awful dismal nasty terrible hopeless")
 RUDE = words.listed("zot grak flob snug drek blorf")
