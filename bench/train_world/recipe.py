@@ -15,6 +15,16 @@ START: Mapping[str, float] = {
     "summaries": 3,
     "orders": 6,
 }
+TRUST: Mapping[str, float] = {
+    "opinions": 2,
+    "remarks": 1,
+    "codes": 3,
+    "confidences": 1,
+    "incomes": 1.5,
+    "reviews": 2,
+    "deeds": 1.5,
+    "strangers": 2,
+}
 END: Mapping[str, float] = {
     "notes": 14,
     "questions": 44,
@@ -24,6 +34,7 @@ END: Mapping[str, float] = {
     "letters": 2,
     "summaries": 3,
     "orders": 6,
+    **TRUST,
 }
 
 
@@ -37,9 +48,9 @@ class Recipe:
     inner: int = 128
     vocabulary: int = 2_304
     context: int = 512
-    rows: int = 8
-    row_tokens: int = 256
-    tokens: int = 12_000_000
+    rows: int = 16
+    row_tokens: int = 128
+    tokens: int = 13_000_000
     rate: float = 3e-3
     warmup: float = 0.02
     """Share of the steps in which the rate rises."""

@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import json
 import logging
+import shutil
 import time
 from pathlib import Path
 
@@ -38,7 +39,9 @@ def store(work: Path, model: World, adam: torch.optim.AdamW, step: int, tokenize
     torch.save({"model": model.state_dict(), "adam": adam.state_dict(), "step": step}, work / "checkpoint.new")
     (work / "checkpoint.new").replace(work / "checkpoint.pt")
     export(model, work / "export", tokenizer.eos_token_id)
-    tokenizer.save_pretrained(work / "export")
+    for file in (work / "tokenizer").iterdir():
+        shutil.copy(file, work / "export" / file.name)
+    (work / "export" / "model.safetensors").chmod(0o644)
 
 
 def run(work: Path, recipe: Recipe, *, every_s: float) -> None:

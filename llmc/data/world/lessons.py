@@ -25,6 +25,7 @@ from llmc.data.world.prompts import (
     options_for,
     trained_question,
 )
+from llmc.data.world.trust_lessons import TRUST_SECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -162,6 +163,7 @@ SECTIONS: Mapping[str, Callable[[random.Random, float], Lesson]] = {
     "letters": letters,
     "summaries": lambda rng, _: summaries(rng),
     "orders": lambda rng, _: orders(rng),
+    **TRUST_SECTIONS,
 }
 
 
