@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from markupsafe import Markup
 
+from llmc.evaluate.verdict import Code
 from llmc.evaluate.wording import WORDS, number
 from llmc.report.comparison import Divergence, Matrix, Row, RunComparison
 from llmc.report.headline import judged
@@ -74,10 +75,11 @@ def change_scale(axis: Axis) -> Markup:
 
 def size_chart(runs: Sequence[RunComparison], dense_label: str) -> Markup | None:
     """Bytes on disk against mean change, every run numbered, the Pareto front drawn; None without sizes."""
-    shown = [(i, r) for i, r in enumerate(runs, 1) if r.size_ratio is not None and r.score is not None]
-    if not shown:
+    sized = [(i, r) for i, r in enumerate(runs, 1) if r.size_ratio is not None]
+    shown = [(i, r) for i, r in sized if r.score is not None]
+    if not sized:
         return None
-    sizes = Axis(0.0, max([1.05, *[(r.size_ratio or 0) * 1.05 for _, r in shown]]), 0.06)
+    sizes = Axis(0.0, max([1.05, *[(r.size_ratio or 0) * 1.05 for _, r in sized]]), 0.06)
     scores = [v for _, r in shown for v in (r.score, r.score_low, r.score_high) if v is not None]
     low, high = min([*scores, -1.0]), max([*scores, 1.0])
     top, bottom = 14.0, 250.0
@@ -86,8 +88,11 @@ def size_chart(runs: Sequence[RunComparison], dense_label: str) -> Markup | None
         return top + (bottom - top) * (high - score) / (high - low)
 
     parts = []
-    for tick in Axis(low, high).ticks(5):
-        parts += [line(0.06, y(tick), 0.98, y(tick), "grid"), text(0.05, y(tick) + 4, number(tick, 0), "label", "end")]
+    ticks = Axis(low, high).ticks(5)
+    places = 0 if all(tick == int(tick) for tick in ticks) else 1
+    for tick in ticks:
+        said = number(tick, places)
+        parts += [line(0.06, y(tick), 0.98, y(tick), "grid"), text(0.05, y(tick) + 4, said, "label", "end")]
     for share in sizes.ticks(5):
         parts += [line(sizes.at(share), bottom, sizes.at(share), bottom + 5, "tick")]
         parts += [text(sizes.at(share), bottom + 19, f"{share:g}×", "label")]
@@ -98,7 +103,20 @@ def size_chart(runs: Sequence[RunComparison], dense_label: str) -> Markup | None
     parts += [mark(sizes.at(1.0), y(0.0), "not-compared"), text(sizes.at(1.0), y(0.0) - 9, dense_label, "label", "end")]
     for index, run in shown:
         parts += _point(index, run, sizes.at(run.size_ratio or 0.0), y)
+    for index, run in sized:
+        if run.score is None:
+            # Without a mean it stands at the foot, where its size alone can be read.
+            x = sizes.at(run.size_ratio or 0.0)
+            said = f"{index} {WORDS[worst_code(run)]}, no mean"
+            parts += [
+                mark(x, bottom - 8, worst_code(run)),
+                text(x + (0.018 if x < 0.6 else -0.018), bottom - 4, said, "number", _side(x)),
+            ]
     return drawing("size on disk against mean change in points", 276, *parts)
+
+
+def _side(x: float) -> str:
+    return "start" if x < 0.6 else "end"
 
 
 def _point(index: int, run: RunComparison, x: float, place: Callable[[float], float]) -> list[Markup]:
@@ -113,7 +131,7 @@ def _point(index: int, run: RunComparison, x: float, place: Callable[[float], fl
     return parts
 
 
-def worst_code(run: RunComparison) -> str:
+def worst_code(run: RunComparison) -> Code:
     """The worst verdict among the rows that a headline counts."""
     rows = judged(run)
     return worst_first(rows)[0].code if rows else "not-compared"

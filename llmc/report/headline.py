@@ -36,8 +36,8 @@ def run_headline(label: str, readings: Sequence[Row], size_ratio: float | None) 
 
 def size_words(ratio: float) -> str:
     """`3.6 × smaller on disk`, as measured."""
-    if 0.995 < ratio < 1.005:
-        return "the same size on disk"
+    if 0.95 < ratio < 1.05:
+        return f"about as large on disk as dense ({ratio:.2f} ×)"
     return f"{1 / ratio:.1f} × smaller on disk" if ratio < 1 else f"{ratio:.2f} × as large on disk"
 
 

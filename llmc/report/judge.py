@@ -190,8 +190,13 @@ def _speed_ratio(joined: Joined) -> float | None:
 
 
 def _score(readings: Sequence[Row]) -> tuple[float | None, float | None, float | None]:
-    """The mean change over knowledge tasks and dimensions in points, for the chart of size against quality."""
+    """The mean change over knowledge tasks and dimensions in points, for the chart of size against quality.
+
+    A model that collapsed anywhere has none: its scores enter no mean.
+    """
     rows = [r for r in readings if r.level == "dimension" or (r.level == "task" and r.dimension is None)]
+    if any(r.code == "collapsed" for r in readings):
+        return None, None, None
     changes = [r.change for r in rows if r.change is not None and r.unit == "points"]
     if not changes or len(changes) < len([r for r in rows if r.unit == "points"]):
         return None, None, None
@@ -205,12 +210,10 @@ def _score(readings: Sequence[Row]) -> tuple[float | None, float | None, float |
 
 def _on_front(run: RunComparison, runs: Sequence[RunComparison]) -> bool:
     """Whether no other run is at least as small and as good, and one of both better. A collapsed run never is."""
-    if run.size_ratio is None or run.score is None or any(r.code == "collapsed" for r in run.readings):
+    if run.size_ratio is None or run.score is None:
         return False
     for other in runs:
         if other is run or other.size_ratio is None or other.score is None:
-            continue
-        if any(r.code == "collapsed" for r in other.readings):
             continue
         as_good = other.size_ratio <= run.size_ratio and other.score >= run.score
         if as_good and (other.size_ratio < run.size_ratio or other.score > run.score):
@@ -236,7 +239,7 @@ def _not_measured(joined: Joined) -> list[str]:
     if not joined.noise:
         said.append("how many items flip between two runs of dense itself (no noise run in the policy)")
     if _speed_ratio(joined) is None:
-        said.append("speed and memory while running (`llmc bench` measures them)")
+        said.append("speed and memory while running (llmc bench measures them)")
     if joined.other.manifest.scale == "mini":
         said.append("real data: this is the made-up world of scale mini")
     if joined.other.manifest.limit is not None:

@@ -76,7 +76,7 @@
     row.setAttribute("aria-rowindex", position + 2);
     const kind = d.kinds[d.kind[i]];
     const first = cell(row, "i", "");
-    const open = make("button", "", d.id[i]);
+    const open = make("button", "", d.tasks[d.task[i]].split("/").pop().replaceAll("_", " ") + " " + d.id[i]);
     open.type = "button";
     open.title = visible(d.tasks[d.task[i]]);
     open.addEventListener("click", () => detail(i));
@@ -85,6 +85,7 @@
     cell(row, "m", sure(i));
     const question = field(i, "question");
     cell(row, "t", question === undefined ? "(in items.jsonl.gz)" : care(i) ? "(open to show)" : question);
+    cell(row, "o", question === undefined || care(i) ? "" : field(i, "gold"));
     cell(row, "g", question === undefined || care(i) ? "" : field(i, "dense"));
     cell(row, "a", question === undefined || care(i) ? "" : field(i, "compressed"));
     return row;
@@ -94,7 +95,7 @@
     const row = make("div", "row head");
     row.setAttribute("role", "row");
     row.setAttribute("aria-rowindex", 1);
-    for (const [name, className] of [["Item", "i"], ["Kind", "k"], ["Sure", "m"], ["Question", "t"], ["Dense", "g"], ["Compressed", "a"]]) {
+    for (const [name, className] of [["Item", "i"], ["Kind", "k"], ["Dense sure", "m"], ["Question", "t"], ["Gold", "o"], ["Dense", "g"], ["Compressed", "a"]]) {
       const node = make("span", className, name);
       node.setAttribute("role", "columnheader");
       row.append(node);
