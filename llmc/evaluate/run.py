@@ -13,10 +13,10 @@ from llmc.evaluate.journal import Journal
 
 SCHEMA = 1
 IDENTITY = (
-    "model", "suites", "tasks", "mode", "scale", "seed", "limit", "backend", "batch_tokens", "template",
-    "tokenizer_sha256", "decoding", "lm_eval_tasks",
+    "model", "suites", "lm_eval_tasks", "mode", "scale", "seed", "limit", "backend", "batch_tokens", "template",
+    "tokenizer_sha256", "decoding", "tasks",
 )  # fmt: skip
-"""What must be equal for a run to go on where another one stopped."""
+"""What must be equal for a run to go on where another one stopped, what a user has chosen first."""
 
 
 class Run:
