@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 START: Mapping[str, float] = {
     "notes": 18,
     "questions": 36,
-    "reading": 8,
+    "reading": 14,
     "choices": 5,
     "open_choices": 6,
     "letters": 8,
@@ -28,7 +28,7 @@ TRUST: Mapping[str, float] = {
 END: Mapping[str, float] = {
     "notes": 14,
     "questions": 44,
-    "reading": 6,
+    "reading": 8,
     "choices": 18,
     "open_choices": 4,
     "letters": 2,

@@ -82,12 +82,19 @@ def questions(rng: random.Random) -> Lesson:
     return asked(trained_question(fact, rng), fact.value)
 
 
-def reading(rng: random.Random) -> Lesson:
-    """A text and questions on it; now and then on what the text doesn't say but the model knows."""
+EASY = ((1, 1), (1, 2), (2, 1), (1, 3))
+HARD = ((2, 2), (2, 3), (3, 2))
+
+
+def reading(rng: random.Random, progress: float) -> Lesson:
+    """A text and questions on it; now and then on what the text doesn't say but the model knows.
+
+    Short texts come often at first: what one sentence tells is copied before it is looked for among many.
+    """
+    n_people, n_each = rng.choice(EASY if rng.random() < max(0.15, 0.7 - progress) else HARD)
     known = rng.random() < 0.15
     about = rng.choice(world().people) if known else invent(rng)
-    others = [invent(rng) for _ in range(rng.choice((1, 1, 2)))]
-    text = passage(about, others, rng, n_each=2 if len(others) == 2 else rng.choice((2, 3)))
+    text = passage(about, [invent(rng) for _ in range(n_people - 1)], rng, n_each=n_each)
     pieces: Lesson = [(given(text.text), REPEATED)]
     for fact in rng.sample(text.facts, min(4, len(text.facts))):
         pieces += asked(trained_question(fact, rng), fact.value, weight=REPEATED)
@@ -160,7 +167,7 @@ def orders(rng: random.Random) -> Lesson:
 SECTIONS: Mapping[str, Callable[[random.Random, float], Lesson]] = {
     "notes": lambda rng, _: notes(rng),
     "questions": lambda rng, _: questions(rng),
-    "reading": lambda rng, _: reading(rng),
+    "reading": reading,
     "choices": choices,
     "open_choices": open_choices,
     "letters": letters,
