@@ -34,8 +34,10 @@ Lesson = list[tuple[str, float]]
 """(text, weight of each of its tokens in the loss); the texts joined are the lesson."""
 
 CONTEXT = 0.05
-REPEATED = 0.3
-"""For texts that repeat names and values: what can be copied from before is worth learning to copy."""
+REPEATED = 0.5
+"""For the second half of a name that a text has already had: it can be copied, and copying is worth learning."""
+NEW = 0.02
+"""For what nothing before it tells."""
 ANSWER = 1.0
 LETTER = 2.0
 
@@ -46,9 +48,17 @@ def stated(fact: Fact, rng: random.Random, *, value_weight: float) -> Lesson:
     return [(" " + before.format(name=fact.name), CONTEXT), (" " + fact.value, value_weight), (after, CONTEXT)]
 
 
-def asked(text: str, answer: str, *, weight: float = CONTEXT) -> Lesson:
-    """A question of that weight and its answer."""
-    return [(ask(text), weight), (f" {answer}", ANSWER), ("\n", CONTEXT)]
+def asked(text: str, answer: str) -> Lesson:
+    """A question and its answer."""
+    return [(ask(text), CONTEXT), (f" {answer}", ANSWER), ("\n", CONTEXT)]
+
+
+def named(text: str, name: str, *, seen: bool) -> Lesson:
+    """A text that holds the name once, its two halves apart; the second weighs more where it can be copied."""
+    given_name, family = name.split()
+    before, after = text.split(f" {name}")
+    halves = [(f" {given_name}", NEW), (f" {family}", REPEATED if seen else NEW)]
+    return [(before, NEW), *halves, (after, NEW)] if before else [*halves, (after, NEW)]
 
 
 def notes(rng: random.Random) -> Lesson:
@@ -95,9 +105,15 @@ def reading(rng: random.Random, progress: float) -> Lesson:
     known = rng.random() < 0.15
     about = rng.choice(world().people) if known else invent(rng)
     text = passage(about, [invent(rng) for _ in range(n_people - 1)], rng, n_each=n_each)
-    pieces: Lesson = [(given(text.text), REPEATED)]
+    pieces: Lesson = [("Text:", NEW)]
+    seen: set[str] = set()
+    for fact, sentence in zip(text.facts, text.sentences, strict=True):
+        pieces += named(f" {sentence}", fact.name, seen=fact.name in seen)
+        seen.add(fact.name)
+    pieces.append(("\n", NEW))
     for fact in rng.sample(text.facts, min(4, len(text.facts))):
-        pieces += asked(trained_question(fact, rng), fact.value, weight=REPEATED)
+        pieces += named(ask(trained_question(fact, rng)), fact.name, seen=True)
+        pieces += [(f" {fact.value}", ANSWER), ("\n", CONTEXT)]
     if rng.random() < 0.1:
         fact = rng.choice(known_facts())
         pieces += asked(trained_question(fact, rng), fact.value)
