@@ -217,7 +217,7 @@
 
   let opened = [];
   addEventListener("beforeprint", () => {
-    opened = [...document.querySelectorAll("main details:not([open])")].filter((node) => !node.closest("#items"));
+    opened = [...document.querySelectorAll("details.print:not([open])")];
     for (const node of opened) node.open = true;
   });
   addEventListener("afterprint", () => { for (const node of opened) node.open = false; });
