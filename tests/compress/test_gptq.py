@@ -167,3 +167,11 @@ def test_given_the_dense_weight_it_makes_up_for_the_pruning_too():
         return ((result.weight - weight) @ x.T).square().sum()
 
     assert error(found) < 0.9 * error(late)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_inputs_that_are_not_numbers_are_refused(value):
+    x = correlated(50, 32)
+    x[7, 3] = value
+    with pytest.raises(UserError, match="calibration inputs of this layer are not finite"):
+        GPTQ(group_size=16).compress(random(4, 32), stats_of(x))
