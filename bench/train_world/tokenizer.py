@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import random
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -53,6 +54,11 @@ def save(tokenizer: Tokenizer, folder: Path, context: int) -> None:
         model_max_length=context,
         clean_up_tokenization_spaces=False,
     ).save_pretrained(folder)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config = {key: value for key, value in config.items() if key not in ("backend", "is_local", "local_files_only")}
+    # The name that transformers 4 and other programs know too.
+    config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -123,6 +123,7 @@ def run(job: EvalJob, report: Report) -> dict[str, Any]:
         "command": list(job.command or []),
     }
     if writer.complete:
+        writer.check(manifest)
         return Run(job.out).results
     writer.begin(manifest)
     results: dict[str, Any] = {"tasks": {}, "dimensions": {}}
@@ -244,11 +245,10 @@ def _add_foreign(
 
 
 def _dimension(dimension: Any, tasks: Mapping[str, Any]) -> dict[str, Any]:
-    """A trust dimension's score from its tasks' estimates; None where a task is missing or has collapsed."""
+    """A trust dimension's score from the estimates of those of its tasks that were asked, by its own rule."""
     names = [task.name for task in dimension.tasks]
     known = {name: _estimates(tasks[name]["metrics"]) for name in names if name in tasks}
-    whole = len(known) == len(names)
-    return {"score": dimension.combine(known) if whole else None, "tasks": names, "benign": bool(dimension.benign)}
+    return {"score": dimension.combine(known), "tasks": names, "benign": bool(dimension.benign)}
 
 
 def _estimates(metrics: Mapping[str, Any]) -> dict[str, Estimate]:

@@ -73,9 +73,20 @@ class RunWriter:
 
     def begin(self, manifest: Mapping[str, Any]) -> None:
         """Record what this run is; where an earlier one is continued, both must be the same."""
+        self.check(manifest)
+        write_json(self.path / "manifest.json", {**manifest, "schema": SCHEMA, "complete": False})
+
+    def check(self, manifest: Mapping[str, Any]) -> None:
+        """Raises `UserError` if the directory holds the run of another model, other tasks or other settings."""
         if self.resumed:
             before = _read(self.path / "manifest.json", "unreadable manifest")
             now = json.loads(_dump(manifest))
+            # What lm-eval's tasks asked is known only after they have run; their names are compared instead.
+            before["tasks"] = {
+                name: task
+                for name, task in before.get("tasks", {}).items()
+                if name not in (now.get("lm_eval_tasks") or ())
+            }
             for name in IDENTITY:
                 if before.get(name) != now.get(name):
                     raise UserError(
@@ -83,7 +94,6 @@ class RunWriter:
                         f"not {_short(now.get(name))})",
                         hint="repeat the command it was begun with, or give another --out",
                     )
-        write_json(self.path / "manifest.json", {**manifest, "schema": SCHEMA, "complete": False})
 
     def write_samples(self, task: str, lines: Iterable[Mapping[str, Any]]) -> None:
         """The lines of a task, sorted by id."""

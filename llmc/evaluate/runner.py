@@ -134,7 +134,8 @@ def summary(
         "primary": primary,
         "metrics": metrics,
         "panel": shares,
-        "collapsed": collapsed(shares, options),
+        # A task that judges its own collapse (it knows of likelihoods and control questions) is believed.
+        "collapsed": bool(estimates["collapsed"].value) if "collapsed" in estimates else collapsed(shares, options),
         "notes": list(getattr(task, "notes", ())),
         "options": options,
     }

@@ -139,6 +139,7 @@ def test_lm_evals_tasks_run_on_the_engine_as_on_its_own_backend(model, tmp_path)
         more = ("--tasks", "toy_choice", "--task-folder", str(tmp_path), "--backend", backend, "--limit", "7")
         assert evaluate(model, tmp_path / backend, *more) == 0
         runs.append(Run(tmp_path / backend))
+    assert evaluate(model, tmp_path / "hf", *more, "--resume") == 0
     ours, theirs = (list(each.samples("toy_choice")) for each in runs)
     assert [line["choice"] for line in ours] == [line["choice"] for line in theirs]
     assert [line["marks"] for line in ours] == [line["marks"] for line in theirs]
