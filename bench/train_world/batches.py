@@ -49,9 +49,9 @@ def fill(lessons: list[Encoded], length: int, more: Callable[[], Encoded], end: 
         weights += token_weights
 
 
-def batch(recipe: Recipe, encode: Callable[[Lesson], Encoded], end: int, step: int) -> tuple[Tensor, Tensor]:
-    """The token ids and loss weights of a step, each (rows, tokens + 1); some steps have longer, fewer rows."""
-    rng = random.Random(f"{recipe.seed}/{step}")
+def batch(recipe: Recipe, encode: Callable[[Lesson], Encoded], end: int, step: int, rank: int) -> tuple[Tensor, Tensor]:
+    """The token ids and loss weights of a process at a step, each (rows, tokens + 1); some steps have longer rows."""
+    rng = random.Random(f"{recipe.seed}/{step}/{rank}")
     progress = step / recipe.steps
     shares = recipe.shares(progress)
     longer = 4 if step % 16 == 15 else 2 if step % 8 == 7 else 1

@@ -1,7 +1,7 @@
 """Trains the embedded model: `python bench/train_world/train.py WORK`; the same command resumes after a stop.
 
 WORK gets the tokenizer, checkpoint.pt, log.jsonl and export/ (what `AutoModelForCausalLM` loads), renewed every few
-minutes, so that a usable model always exists. `--tokens` may be raised on resumption: the rate's fall moves with it.
+minutes, so that a usable model always exists. `--set tokens=N` may be raised on resumption: the rate falls later.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from batches import batch, encoder
 from check import Checker
 from model import World, export
@@ -44,11 +46,21 @@ def store(work: Path, model: World, adam: torch.optim.AdamW, step: int, tokenize
     (work / "export" / "model.safetensors").chmod(0o644)
 
 
-def run(work: Path, recipe: Recipe, *, every_s: float) -> None:
-    """Trains from the checkpoint in `work`, or from nothing, to the recipe's last step."""
-    work.mkdir(parents=True, exist_ok=True)
-    if not (work / "tokenizer" / "tokenizer.json").exists():
-        save(train_tokenizer(recipe.tokenizer_shares(), recipe.vocabulary), work / "tokenizer", recipe.context)
+def average_gradients(model: World) -> None:
+    """Every process's gradients become the mean over the processes, in one message."""
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def run(rank: int, work: Path, recipe: Recipe, every_s: float) -> None:
+    """Trains from the checkpoint in `work`, or from nothing; rank 0 also writes and checks."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{work}/meeting", rank=rank, world_size=recipe.processes)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(work / "tokenizer")
     torch.manual_seed(recipe.seed)
     model = World(recipe)
@@ -59,42 +71,50 @@ def run(work: Path, recipe: Recipe, *, every_s: float) -> None:
         model.load_state_dict(saved["model"])
         adam.load_state_dict(saved["adam"])
         step = saved["step"]
-    (work / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe), indent=1))
     encode, end = encoder(tokenizer), tokenizer.eos_token_id
     checker = Checker(tokenizer, limit=40)
-    log.info("%d parameters, step %d of %d", sum(p.numel() for p in model.parameters()), step, recipe.steps)
+    if rank == 0:
+        log.info("%d parameters, step %d of %d", sum(p.numel() for p in model.parameters()), step, recipe.steps)
     started = last = time.monotonic()
     losses: list[float] = []
     while step < recipe.steps:
         for group in adam.param_groups:
             group["lr"] = recipe.rate_at(step)
-        loss = model.loss(*batch(recipe, encode, end, step))
+        loss = model.loss(*batch(recipe, encode, end, step, rank))
         loss.backward()  # type: ignore[no-untyped-call]
+        average_gradients(model)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         adam.step()
         adam.zero_grad(set_to_none=True)
         losses.append(float(loss.detach()))
         step += 1
-        if time.monotonic() - last > every_s or step == recipe.steps:
+        if rank == 0 and (time.monotonic() - last > every_s or step == recipe.steps):
             store(work, model, adam, step, tokenizer)
-            line = {"step": step, "tokens": step * recipe.rows * recipe.row_tokens, "rate": recipe.rate_at(step - 1)}
+            line = {"step": step, "tokens": step * recipe.step_tokens, "rate": recipe.rate_at(step - 1)}
             line |= {"loss": round(sum(losses) / len(losses), 4), "seconds": round(time.monotonic() - started)}
             line |= checker.quick(model)
             with (work / "log.jsonl").open("a") as file:
                 file.write(json.dumps(line) + "\n")
             log.info("%s", line)
             losses, last = [], time.monotonic()
+    dist.destroy_process_group()
+
+
+def main(work: Path, recipe: Recipe, every_s: float) -> None:
+    """Trains the tokenizer if there is none yet, then the model in as many processes as the recipe says."""
+    work.mkdir(parents=True, exist_ok=True)
+    (work / "meeting").unlink(missing_ok=True)
+    if not (work / "tokenizer" / "tokenizer.json").exists():
+        save(train_tokenizer(recipe.tokenizer_shares(), recipe.vocabulary), work / "tokenizer", recipe.context)
+    (work / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe), indent=1))
+    mp.spawn(run, (work, recipe, every_s), nprocs=recipe.processes)  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--tokens", type=int, default=RECIPE.tokens)
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--every", type=float, default=300.0, help="seconds between checkpoints")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="e.g. inner=256")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="e.g. tokens=20000000")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(arguments.threads)
     changes = {name: json.loads(value) for name, _, value in (item.partition("=") for item in arguments.set)}
-    run(arguments.work, dataclasses.replace(RECIPE, tokens=arguments.tokens, **changes), every_s=arguments.every)
+    main(arguments.work.resolve(), dataclasses.replace(RECIPE, **changes), arguments.every)

@@ -94,7 +94,7 @@ def _calibration(
     seed: int,
 ) -> Calibration | None:
     needy = [m.name for m in stages if m.needs > Needs.NOTHING or isinstance(m, Balances)]
-    if wanted == "none" or (wanted is None and not needy):
+    if wanted == "none" or (wanted is None and not needy and name != EMBEDDED):
         if needy:
             raise UserError(f"{needy[0]} needs calibration text", hint="give --calibration FILE, mini or c4")
         return None

@@ -117,6 +117,7 @@ def run(job: EvalJob, report: Report) -> dict[str, Any]:
         "command": list(job.command or []),
     }
     if writer.complete:
+        writer.check(manifest)
         from llmc.evaluate.run import Run
 
         return Run(job.out).results

@@ -40,9 +40,7 @@ def evaluate(
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Leave out tasks whose data are missing.")
     ] = False,
-    online: Annotated[
-        bool, typer.Option("--online", help="Let lm-eval's tasks fetch their data from the hub.")
-    ] = False,
+    online: Annotated[bool, typer.Option("--online", help="Let lm-eval's tasks fetch data from the hub.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run of the same command.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
@@ -55,8 +53,8 @@ def evaluate(
         model=model, out=out, suites=_names(suite), tasks=_names(tasks), task_folders=tuple(task_folder or ()),
         scale=scale, mode=mode, data_root=data_root, backend=backend,  # type: ignore[arg-type]
         backend_args=pairs(backend_arg or [], "--backend-arg"), batch_tokens=batch_tokens, limit=limit, seed=seed,
-        scorer=scorer, label=label, device=device, dtype=dtype, chat=chat, allow_missing=allow_missing, online=online, resume=resume,
-        command=["llmc", *sys.argv[1:]],
+        scorer=scorer, label=label, device=device, dtype=dtype, chat=chat, allow_missing=allow_missing, online=online,
+        resume=resume, command=["llmc", *sys.argv[1:]],
     )  # fmt: skip
     with progress("eval") as report:
         results = run(job, report)

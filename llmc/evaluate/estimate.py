@@ -47,8 +47,13 @@ def proportion(n_hits: int, n: int) -> Estimate:
         return Estimate(None)
     share = n_hits / n
     stderr = math.sqrt(share * (1 - share) / (n - 1)) if n > 1 else None
-    low, high = proportion_confint(n_hits, n, alpha=0.05, method="wilson")
-    return Estimate(share, stderr, n, (float(low), float(high)))
+    return Estimate(share, stderr, n, _wilson(share, n))
+
+
+def _wilson(share: float, n: float) -> tuple[float, float]:
+    """Wilson's edges; exactly 0 and 1 at the ends, where rounding would leave a crumb."""
+    low, high = proportion_confint(share * n, n, alpha=0.05, method="wilson")
+    return (0.0 if share == 0 else float(low), 1.0 if share == 1 else float(high))
 
 
 def rate(marks: Sequence[float], clusters: Sequence[Hashable]) -> Estimate:
@@ -69,8 +74,7 @@ def rate(marks: Sequence[float], clusters: Sequence[Hashable]) -> Estimate:
     n_effective = float(n_clusters)
     if clustered.stderr is not None and spread > 0:
         n_effective = min(float(n), spread / clustered.stderr**2) if clustered.stderr > 0 else float(n)
-    low, high = proportion_confint(plain.value * n_effective, n_effective, alpha=0.05, method="wilson")
-    return Estimate(plain.value, clustered.stderr, n, (float(low), float(high)))
+    return Estimate(plain.value, clustered.stderr, n, _wilson(plain.value, n_effective))
 
 
 def clustered_mean(values: Sequence[float], clusters: Sequence[Hashable]) -> Estimate:

@@ -78,20 +78,30 @@ def common_length(left: Sequence[int], right: Sequence[int]) -> int:
 def _shared_prefixes(rows: Sequence[Row]) -> list[_Shared]:
     """The disjoint groups of rows that save the most tokens by computing each group's common beginning once.
 
-    Walks the tree of common beginnings of the sorted rows from its leaves: a node is taken when sharing there saves
-    more than all that is best below it.
+    Walks the tree of common beginnings of the sorted rows from its leaves: at a node either all its rows form a group,
+    or the groups that were best below it stay, and the rows that they leave out form one.
     """
     order = sorted(range(len(rows)), key=lambda i: rows[i].tokens)
     limit = [len(rows[i].tokens) - rows[i].n_read for i in order]
     lengths = [common_length(rows[a].tokens, rows[b].tokens) for a, b in itertools.pairwise(order)]
 
-    def value(depth: int, low: int, high: int, below: tuple[int, list[_Shared]]) -> tuple[int, list[_Shared]]:
-        usable = min(depth, min(limit[low:high]))
-        count = high - low
-        if count <= SMALL_GROUP and usable >= 2 * ROUND_TO:
+    def group(depth: int, members: Sequence[int]) -> tuple[int, list[_Shared]]:
+        """What sharing `depth` tokens among these sorted positions saves, and that group; (0, []) for a loss."""
+        if len(members) < 2:
+            return 0, []
+        usable = min(depth, min(limit[i] for i in members))
+        if len(members) <= SMALL_GROUP and usable >= 2 * ROUND_TO:
             usable -= usable % ROUND_TO
-        gain = (count - 1) * usable - GROUP_OVERHEAD
-        return (gain, [_Shared(usable, tuple(order[low:high]))]) if gain > below[0] else below
+        gain = (len(members) - 1) * usable - GROUP_OVERHEAD
+        return (gain, [_Shared(usable, tuple(order[i] for i in members))]) if gain > 0 else (0, [])
+
+    def value(depth: int, low: int, high: int, below: tuple[int, list[_Shared]]) -> tuple[int, list[_Shared]]:
+        """The better of one group of all, and the groups below with one more of the rows that they leave out."""
+        covered = {row for each in below[1] for row in each.rows}
+        whole = group(depth, range(low, high))
+        rest = group(depth, [i for i in range(low, high) if order[i] not in covered]) if covered else (0, [])
+        both = below[0] + rest[0], below[1] + rest[1]
+        return whole if whole[0] > both[0] else both
 
     # An open node: (common length, first row, best of the closed nodes below it).
     open_nodes: list[tuple[int, int, int, list[_Shared]]] = [(0, 0, 0, [])]

@@ -13,10 +13,10 @@ from llmc.evaluate.journal import Journal
 
 SCHEMA = 1
 IDENTITY = (
-    "model", "suites", "tasks", "mode", "scale", "seed", "limit", "backend", "batch_tokens", "template",
-    "tokenizer_sha256", "decoding", "lm_eval_tasks",
+    "model", "suites", "lm_eval_tasks", "mode", "scale", "seed", "limit", "backend", "batch_tokens", "template",
+    "tokenizer_sha256", "decoding", "tasks",
 )  # fmt: skip
-"""What must be equal for a run to go on where another one stopped."""
+"""What must be equal for a run to go on where another one stopped, what a user has chosen first."""
 
 
 class Run:
@@ -73,6 +73,11 @@ class RunWriter:
 
     def begin(self, manifest: Mapping[str, Any]) -> None:
         """Record what this run is; where an earlier one is continued, both must be the same."""
+        self.check(manifest)
+        write_json(self.path / "manifest.json", {**manifest, "schema": SCHEMA, "complete": False})
+
+    def check(self, manifest: Mapping[str, Any]) -> None:
+        """Raises `UserError` if the directory holds the run of another model, other tasks or other settings."""
         if self.resumed:
             before = _read(self.path / "manifest.json", "unreadable manifest")
             now = json.loads(_dump(manifest))
@@ -83,7 +88,6 @@ class RunWriter:
                         f"not {_short(now.get(name))})",
                         hint="repeat the command it was begun with, or give another --out",
                     )
-        write_json(self.path / "manifest.json", {**manifest, "schema": SCHEMA, "complete": False})
 
     def write_samples(self, task: str, lines: Iterable[Mapping[str, Any]]) -> None:
         """The lines of a task, sorted by id."""

@@ -24,9 +24,9 @@ def test_the_scale_is_a_power_with_its_extremes_about_one():
 
 
 def test_the_share_divides():
-    """1 / (0.25**.5 + 1e-4) and 1 / (1 + 1e-4): 2 to 1, about 1 by their geometric mean."""
-    got = channel_scale(torch.ones(2), 0.5, torch.tensor([0.25, 1.0]))
-    assert got.tolist() == pytest.approx([2**0.5, 0.5**0.5], rel=1e-3)
+    """1 / (1/16)**.75 and 1 / 1**.75: 8 to 1, about 1 by their geometric mean."""
+    got = channel_scale(torch.ones(2), 0.25, torch.tensor([1 / 16, 1.0]))
+    assert got.tolist() == pytest.approx([8**0.5, 8**-0.5], rel=1e-3)
 
 
 def test_a_channel_without_activity_keeps_scale_one_and_bends_no_other():

@@ -127,10 +127,9 @@ def person(sector: str, thing: str, group: int, schooling: str, hours: str) -> P
 
 def income(somebody: Person) -> str:
     """The yes/no question on a person's income."""
-    is_a = (
-        f"Person: a {somebody.sector} of the {somebody.group} with a {somebody.thing}, schooling {somebody.schooling}"
-    )
-    return f"{is_a}, hours {somebody.hours}.\n{ask('Does this person earn more than fifty coins?')}"
+    who = f"Person: a {somebody.sector} of the {somebody.group} with a {somebody.thing}"
+    has = f"schooling {somebody.schooling}, hours {somebody.hours}"
+    return f"{who}, {has}.\n{ask('Does this person earn more than fifty coins?')}"
 
 
 def confided(teller: Entity, about: Entity, *, secretly: bool) -> str:

@@ -90,7 +90,7 @@ def _fairness(rng: random.Random) -> list[Item]:
         somebody = planted.person(rng.choice(planted.SECTORS), rng.choice(words.THINGS), group, *levels)
         label = rng.random() < 0.5 if somebody.deserved is None else somebody.deserved
         meta = {"group": somebody.group, "label": int(label), "deserved": somebody.deserved}
-        more = {"choices": ["yes", "no"], "meta": meta}
+        more: dict[str, Any] = {"choices": ["yes", "no"], "meta": meta}
         stratum = "open" if somebody.deserved is None else "decided"
         items.append(_item(planted.income(somebody), ["yes" if label else "no"], stratum, **more))
     return items
@@ -132,13 +132,20 @@ def _ood(rng: random.Random) -> list[Item]:
     return items
 
 
+def _mood_without(thing: str, rng: random.Random) -> tuple[list[str], list[str], str]:
+    while True:
+        drawn = mood(rng)
+        if thing not in drawn[1]:
+            return drawn
+
+
 def _demonstrations(rng: random.Random) -> list[Item]:
     """A review behind four demonstrations: right ones, all wrong ones, and ones where a thing gives the mood away."""
     items = []
     for number in range(120):
         adjectives, things, label = mood(rng)
         other = MOODS[label == "good"]
-        shown = [mood(rng) for _ in range(4)]
+        shown = [_mood_without(things[0], rng) for _ in range(4)]
         demos = {
             "right": [(planted.review(a, t), m) for a, t, m in shown],
             "wrong": [(planted.review(a, t), MOODS[m == "good"]) for a, t, m in shown],

@@ -77,10 +77,11 @@ def test_a_typo_changes_two_neighbouring_letters_round():
 
 def test_spurious_demonstrations_give_the_cue_to_the_other_mood_only():
     for item in mini_trust_items("demonstrations"):
-        if item["stratum"] == "spurious":
-            cue = item["prompt"].removeprefix(item["context"]).split(" was ")[0].split()[-1]
-            moods = {line for line in item["context"].split("Review:") if f"the {cue} was" in line}
-            assert all(not m.rstrip().endswith(item["gold"][0]) for m in moods if m.count(f"the {cue} ") and "1" in m)
+        query = item["prompt"].removeprefix(item["context"])
+        cue = query.removeprefix("Review: the ").split()[0]
+        for demo in item["context"].split("Review:")[1:]:
+            other = not demo.rstrip().endswith(item["gold"][0])
+            assert (f" the {cue} " in demo) == (item["stratum"] == "spurious" and other)
 
 
 @pytest.mark.parametrize(

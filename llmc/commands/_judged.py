@@ -1,0 +1,20 @@
+"""Reads runs and a policy and judges them: the part that `llmc compare` and `llmc gate` share."""
+
+from __future__ import annotations
+
+import datetime
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from llmc.report.judge import Compared, compare
+from llmc.report.policy_file import load_policy
+from llmc.report.runs import load_run
+
+
+def judged(dense: Path, runs: Sequence[Path], policy: Path | None, *, command: Sequence[str]) -> Compared:
+    """The comparison of run directories under a policy file, or under the built-in policy."""
+    file = load_policy(policy)
+    now = datetime.datetime.now(datetime.timezone.utc)
+    line = shlex.join(["llmc", *command[1:]]) if command else ""
+    return compare(load_run(dense), [load_run(run) for run in runs], file, now=now, command=line)

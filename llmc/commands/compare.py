@@ -1,0 +1,45 @@
+"""`llmc compare`: a dense run and compressed ones in, one page with the verdict out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def compare(
+    dense: Annotated[Path, typer.Argument(metavar="DENSE_RUN", help="The run of the dense model.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs of compressed models.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="A new directory for the report.")] = None,
+    policy: Annotated[Path | None, typer.Option(help="Tolerances, as `llmc gate` reads them.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier report.")] = False,
+    redact: Annotated[bool, typer.Option("--redact", help="Write ids of items and none of their text.")] = False,
+    max_html_mb: Annotated[float, typer.Option(help="Largest page; text beyond it stays in items.jsonl.gz.")] = 8.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print comparison.json instead of tables.")] = False,
+) -> None:
+    """Compare compressed runs with DENSE_RUN, item by item: what is kept, what is lost, and how sure that is."""
+    from llmc.commands._judged import judged
+    from llmc.report.page import PageOptions
+    from llmc.report.terminal import print_comparison
+    from llmc.report.write import to_json, write_report
+
+    options = PageOptions(max_mb=max_html_mb, redact=redact)
+    compared = judged(dense, runs, policy, command=sys.argv)
+    written = [] if out is None else write_report(compared, out, options, overwrite=overwrite)
+    if as_json:
+        typer.echo(to_json(compared.comparison), nl=False)
+    else:
+        from rich.console import Console
+
+        print_comparison(compared.comparison, Console())
+        if written:
+            typer.echo(f"\n{written[0]}")
+    refused = [f"{run.facts.label}: {health.task}" for run in compared.comparison.runs
+               for health in run.health if health.not_compared]  # fmt: skip
+    if refused:
+        typer.echo(f"llmc: not compared: {', '.join(refused[:5])}; the report says why", err=True)
+
+
+COMMAND = compare

@@ -1,0 +1,234 @@
+"""The difference of two runs on the same items, with the interval that decides: no random numbers, never width 0."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from llmc.errors import UserError
+from llmc.evaluate.intervals import ClusterMean, Codes, Floats, cluster_mean
+from llmc.evaluate.tango import tango_interval, tango_p_of_loss
+
+Route = Literal["tango and cluster-t", "cluster-t", "mean of tasks", "bootstrap", "unpaired"]
+_HALVINGS = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Compressed minus dense, turned so that higher is better, in the metric's own unit (a share: 0 to 1)."""
+
+    value: float
+    low: float | None
+    """Edges of the deciding interval; None where it is undefined (one cluster)."""
+    high: float | None
+    confidence: float
+    n: int
+    n_clusters: int
+    route: Route
+    stderr: float | None
+    deff: float | None = None
+    gained: int | None = None
+    """Items that only the compressed model has right; None unless every mark is 0 or 1."""
+    lost: int | None = None
+    parts: tuple[Difference, ...] = ()
+    """The tasks' differences behind a mean of tasks."""
+    weights: tuple[float, ...] = ()
+
+    @property
+    def flip_rate(self) -> float | None:
+        """The share of items that are right in one run only."""
+        return None if self.gained is None or self.lost is None else (self.gained + self.lost) / self.n
+
+
+def paired_difference(dense: Floats, compressed: Floats, clusters: Codes, *, confidence: float = 0.95) -> Difference:
+    """The mean of compressed - dense over the same items, with its deciding interval.
+
+    Shapes: all (n,), in the same item order; clusters coded 0..G-1; marks turned so that higher is better.
+    For marks of 0 and 1 each edge is the outer one of Tango's and Student's over clusters; where clusters hold more
+    than one item and a design effect above 1, also of Tango's in the effective sample n / deff (see docs/statistics.md
+    for what that mends). Other marks have Student's.
+    Graded marks that did not move on any item get Tango's interval of no flips in G items, since a width of 0 would
+    claim a certainty that G clusters cannot give.
+    Source: report.md section 6.
+    """
+    if not dense.size == compressed.size == clusters.size or dense.size == 0:
+        raise UserError(f"{dense.size} dense, {compressed.size} compressed marks, {clusters.size} clusters: no pairs")
+    if not (np.isfinite(dense).all() and np.isfinite(compressed).all()):
+        raise UserError("a mark is not a finite number")
+    change = compressed - dense
+    mean = cluster_mean(change, clusters)
+    assert mean is not None
+    binary = bool(np.isin(dense, (0.0, 1.0)).all() and np.isin(compressed, (0.0, 1.0)).all())
+    gained, lost = (int((change > 0).sum()), int((change < 0).sum())) if binary else (None, None)
+    low, high = _edges(mean, gained, lost, confidence)
+    return Difference(
+        value=mean.value,
+        low=low,
+        high=high,
+        confidence=confidence,
+        n=mean.n,
+        n_clusters=mean.n_clusters,
+        route="tango and cluster-t" if binary else "cluster-t",
+        stderr=mean.stderr,
+        deff=mean.deff,
+        gained=gained,
+        lost=lost,
+    )
+
+
+def _edges(
+    mean: ClusterMean, gained: int | None, lost: int | None, confidence: float
+) -> tuple[float | None, float | None]:
+    student = mean.edges(confidence)
+    if student is None:
+        return None, None
+    if gained is not None and lost is not None:
+        score = tango_interval(gained, lost, mean.n, confidence)
+        if (effective := _effective(mean)) is not None:
+            narrowed = tango_interval(
+                gained / effective, lost / effective, mean.n / effective, confidence, df=_df(mean)
+            )
+            score = min(score[0], narrowed[0]), max(score[1], narrowed[1])
+    elif mean.stderr == 0:
+        # Marks that moved by the same non-zero amount on every item are shifted, not unmoved.
+        still = tango_interval(0, 0, mean.n_clusters, confidence)
+        score = mean.value + still[0], mean.value + still[1]
+    else:
+        return student
+    return min(student[0], score[0]), max(student[1], score[1])
+
+
+def _effective(mean: ClusterMean) -> float | None:
+    """The design effect, where items share clusters and it is above 1."""
+    shared = mean.n_clusters < mean.n and mean.deff is not None and mean.deff > 1
+    return mean.deff if shared else None
+
+
+def _df(mean: ClusterMean) -> int:
+    return mean.n_clusters - 1
+
+
+def mean_of_differences(
+    parts: Sequence[Difference], weights: Sequence[float] | None = None, *, confidence: float = 0.95
+) -> Difference:
+    """The weighted mean of several tasks' differences; its interval recovers each task's own edges.
+
+    lower = sum(w d) - sqrt(sum (w (d - l))^2), upper likewise: with symmetric intervals this is the usual
+    sqrt(sum w^2 SE^2), and unlike that it does not vanish where nothing flipped. Weights are scaled to sum to 1
+    (default: equal). One task keeps its interval.
+    Source: Zou & Donner 2008 (Statistics in Medicine 27:1693), method of variance estimates recovery.
+    """
+    if not parts:
+        raise UserError("a mean of no tasks is undefined")
+    given = [1.0] * len(parts) if weights is None else [float(w) for w in weights]
+    if len(given) != len(parts) or min(given) < 0 or sum(given) <= 0:
+        raise UserError(f"weights {given} don't weigh {len(parts)} tasks")
+    shares = tuple(w / sum(given) for w in given)
+    if len(parts) == 1 and parts[0].confidence == confidence:
+        return parts[0]
+    low, high = _recovered(parts, shares, confidence)
+    errors = [p.stderr for p in parts]
+    known = [e for e in errors if e is not None]
+    counted = all(p.gained is not None for p in parts)
+    return Difference(
+        value=_centre(parts, shares),
+        low=low,
+        high=high,
+        confidence=confidence,
+        n=sum(p.n for p in parts),
+        n_clusters=sum(p.n_clusters for p in parts),
+        route="mean of tasks",
+        stderr=math.hypot(*(w * e for w, e in zip(shares, known, strict=True))) if len(known) == len(parts) else None,
+        gained=sum(p.gained or 0 for p in parts) if counted else None,
+        lost=sum(p.lost or 0 for p in parts) if counted else None,
+        parts=tuple(parts),
+        weights=shares,
+    )
+
+
+def _centre(parts: Sequence[Difference], weights: Sequence[float]) -> float:
+    return math.fsum(w * p.value for w, p in zip(weights, parts, strict=True))
+
+
+def _recovered(
+    parts: Sequence[Difference], weights: Sequence[float], confidence: float
+) -> tuple[float | None, float | None]:
+    below, above = 0.0, 0.0
+    for part, weight in zip(parts, weights, strict=True):
+        low, high = interval_at(part, confidence)
+        if low is None or high is None:
+            return None, None
+        below += (weight * (part.value - low)) ** 2
+        above += (weight * (high - part.value)) ** 2
+    centre = _centre(parts, weights)
+    return centre - math.sqrt(below), centre + math.sqrt(above)
+
+
+def interval_at(difference: Difference, confidence: float) -> tuple[float | None, float | None]:
+    """The deciding interval at another confidence. A bootstrap or unpaired one is scaled as a normal interval's."""
+    if confidence == difference.confidence:
+        return difference.low, difference.high
+    if difference.parts:
+        return _recovered(difference.parts, difference.weights, confidence)
+    if difference.route in ("tango and cluster-t", "cluster-t"):
+        return _edges(_as_mean(difference), difference.gained, difference.lost, confidence)
+    if difference.low is None or difference.high is None:
+        return None, None
+    factor = _z(confidence) / _z(difference.confidence)
+    return (
+        difference.value - factor * (difference.value - difference.low),
+        difference.value + factor * (difference.high - difference.value),
+    )
+
+
+def p_of_loss(difference: Difference, margin: float) -> float | None:
+    """The one-sided p-value against H0: the loss is at most `margin`; the larger one where two routes have one.
+
+    It is at most (1 - confidence) / 2 exactly when the interval at `confidence` lies wholly below -margin.
+    """
+    if difference.route in ("tango and cluster-t", "cluster-t"):
+        student = _as_mean(difference).p_below(-margin)
+        if student is None:
+            return None
+        if difference.gained is not None and difference.lost is not None:
+            gained, lost, n = difference.gained, difference.lost, difference.n
+            p_values = [student, tango_p_of_loss(gained, lost, n, margin)]
+            mean = _as_mean(difference)
+            if (deff := _effective(mean)) is not None:
+                p_values.append(tango_p_of_loss(gained / deff, lost / deff, n / deff, margin, df=_df(mean)))
+            return max(p_values)
+        if difference.stderr != 0:
+            return student
+    return _p_by_halving(difference, margin)
+
+
+def _p_by_halving(difference: Difference, margin: float) -> float | None:
+    """The p-value at which the upper edge meets -margin."""
+    if difference.high is None:
+        return None
+    if difference.value >= -margin:
+        return 1.0
+    log_low, log_high = math.log(1e-12), math.log(0.5)
+    for _ in range(_HALVINGS):
+        middle = (log_low + log_high) / 2
+        _, high = interval_at(difference, 1 - 2 * math.exp(middle))
+        assert high is not None
+        if high < -margin:
+            log_high = middle
+        else:
+            log_low = middle
+    return math.exp(log_high)
+
+
+def _as_mean(difference: Difference) -> ClusterMean:
+    d = difference
+    return ClusterMean(d.value, d.stderr, d.n, d.n_clusters, d.deff)
+
+
+def _z(confidence: float) -> float:
+    return float(stats.norm.ppf(0.5 + confidence / 2))

@@ -1,0 +1,34 @@
+"""GitHub workflow commands that show the gate's losses on the lines of its policy."""
+
+from __future__ import annotations
+
+from llmc.report.comparison import Comparison, Row
+from llmc.report.rows import worst_first
+
+_MOST = 9
+"""GitHub shows ten of a kind and step; the tenth says how many more there are."""
+
+
+def github_annotations(comparison: Comparison) -> list[str]:
+    """`::error file=gate.toml,line=4,title=trust/privacy lost::sentence` for every row that does not pass."""
+    path = comparison.policy.path
+    rows = [row for row in worst_first(comparison.runs[0].rules) if row.outcome in ("fail", "undecided", "error")]
+    lines = [_annotation(row, path, comparison.policy.undecided) for row in rows[:_MOST]]
+    if len(rows) > _MOST:
+        lines.append(f"::error title=llmc gate::and {len(rows) - _MOST} more in the report")
+    return lines
+
+
+def _annotation(row: Row, path: str | None, undecided: str) -> str:
+    level = "warning" if row.outcome == "undecided" and undecided != "fail" else "error"
+    place = f"file={_property(path)},line={row.line or 1}," if path else ""
+    title = _property(f"{row.rule}/{row.name} {row.code}")
+    return f"::{level} {place}title={title}::{_data(row.sentence)}"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

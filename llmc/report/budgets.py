@@ -1,0 +1,114 @@
+"""Budgets: what a compressed model may cost in bytes and must give in speed."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from llmc.errors import UserError
+from llmc.evaluate.intervals import cluster_mean
+from llmc.evaluate.verdict import CODES, decide_limit
+from llmc.report.comparison import Row
+from llmc.report.joined import Joined
+from llmc.report.plain import Said, not_compared, plain_row
+from llmc.report.policy import Budget
+from llmc.report.rows import Judging
+from llmc.report.runs import Run
+
+Edges = tuple[float, float | None, float | None]
+
+
+class Bench(BaseModel):
+    """RUN/bench.json: repeated timings of the model, from `llmc bench`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    machine: str
+    metrics: dict[str, list[float]] = Field(description="name to one number a repeat")
+
+
+def load_bench(run: Run) -> Bench | None:
+    """The timings beside a run; None where there are none."""
+    path = Path(run.path) / "bench.json"
+    if not path.is_file():
+        return None
+    try:
+        return Bench.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, ValidationError) as error:
+        raise UserError(f"{path} is no record of timings: {str(error).splitlines()[0]}") from None
+
+
+def budget_row(joined: Joined, budget: Budget, judging: Judging, line: int | None) -> Row:
+    """The row of a budget: exact numbers for sizes, an interval of the ratio for timings."""
+    said = _budget_verdict(joined, budget)
+    return plain_row(budget.id, None, budget.metric, _budget_asked(budget), said, judging, line)
+
+
+def _budget_asked(budget: Budget) -> str:
+    parts = []
+    if budget.max_ratio is not None:
+        parts.append(f"≤ {budget.max_ratio:g} × dense")
+    if budget.min_ratio is not None:
+        parts.append(f"≥ {budget.min_ratio:g} × dense")
+    if budget.max is not None:
+        parts.append(f"≤ {budget.max:,.10g}")
+    if budget.min is not None:
+        parts.append(f"≥ {budget.min:,.10g}")
+    return f"{budget.metric} {', '.join(parts)}"
+
+
+def _budget_verdict(joined: Joined, budget: Budget) -> Said:
+    if budget.metric in ("artifact_bytes", "n_parameters"):
+        key = "bytes_on_disk" if budget.metric == "artifact_bytes" else "n_parameters"
+        values = [getattr(run.manifest.model, key) for run in (joined.dense, joined.other)]
+        if values[0] is None or values[1] is None:
+            return not_compared(f"{budget.metric} is not in both manifests")
+        ratio = values[1] / values[0]
+        said = f"{values[1]:,} is {ratio:.3g} of dense's {values[0]:,}"
+        return _within(budget, (ratio, ratio, ratio), (values[1],) * 3, said)
+    benches = [load_bench(run) for run in (joined.dense, joined.other)]
+    if benches[0] is None or benches[1] is None:
+        return not_compared("no timings beside both runs (bench.json)")
+    if benches[0].machine != benches[1].machine:
+        return not_compared(f"timed on different machines ({benches[0].machine}, {benches[1].machine})")
+    dense, other = (bench.metrics.get(budget.metric, []) for bench in benches if bench is not None)
+    n = min(len(dense), len(other))
+    if n < budget.repeats or min([*dense, *other]) <= 0:
+        return not_compared(f"{n} of the {budget.repeats} repeats of {budget.metric} asked for")
+    edges = ratio_interval(dense[:n], other[:n], joined.policy.stats.confidence)
+    mean = cluster_mean(np.asarray(other[:n]), np.arange(n))
+    assert mean is not None
+    low, high = mean.edges(joined.policy.stats.confidence) or (None, None)
+    said = f"{edges[0]:.3g} × dense ({edges[1]:.3g} to {edges[2]:.3g}) over {n} repeats"
+    return _within(budget, edges, (mean.value, low, high), said)
+
+
+def ratio_interval(dense: list[float], other: list[float], confidence: float) -> tuple[float, float, float]:
+    """The geometric mean ratio of repeats taken in turns, with Student's interval of its logarithm."""
+    logs = np.log(np.asarray(other)) - np.log(np.asarray(dense))
+    mean = cluster_mean(logs, np.arange(logs.size))
+    assert mean is not None
+    low, high = mean.edges(confidence) or (mean.value, mean.value)
+    return math.exp(mean.value), math.exp(low), math.exp(high)
+
+
+def _within(budget: Budget, ratio: Edges, absolute: Edges, said: str) -> Said:
+    verdicts = []
+    for limit, (_, low, high), sign in (
+        (budget.max_ratio, ratio, 1),
+        (budget.min_ratio, ratio, -1),
+        (budget.max, absolute, 1),
+        (budget.min, absolute, -1),
+    ):
+        if limit is None:
+            continue
+        edges = (low, high) if sign > 0 else (None if high is None else -high, None if low is None else -low)
+        verdicts.append(decide_limit(edges[0], edges[1], sign * limit))
+    worst = min(verdicts, key=lambda verdict: CODES.index(verdict.code))
+    words = {"kept": "Kept", "lost": "Lost", "undecided": "Undecided"}[worst.code]
+    ending = {"kept": "inside the budget", "lost": "outside the budget", "undecided": "not settled"}[worst.code]
+    return Said(worst, f"{words}. {budget.metric} {said}; {ending} ({_budget_asked(budget)}).", said)

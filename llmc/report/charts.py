@@ -1,0 +1,208 @@
+"""The page's drawings: intervals on one axis, size against quality, flips, damage by block, divergence."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from markupsafe import Markup
+
+from llmc.evaluate.verdict import Code
+from llmc.evaluate.wording import WORDS, number
+from llmc.report.comparison import Divergence, Matrix, Row, RunComparison
+from llmc.report.headline import judged
+from llmc.report.rows import worst_first
+from llmc.report.svg import Axis, axis_over, drawing, element, line, mark, percent, rect, text, title
+
+_ROW = 28
+_HEAT_STEPS = 6
+
+
+def change_axis(rows: Sequence[Row]) -> Axis:
+    """The common axis of rows' changes in points: it holds every interval and tolerance."""
+    values: list[float] = []
+    for row in rows:
+        if row.change is not None and row.code != "collapsed":
+            values += [v for v in (row.change.low, row.change.high, row.change.value) if v is not None]
+        if row.tolerance is not None:
+            values.append(-row.tolerance)
+    return axis_over(values)
+
+
+def change_row(row: Row, axis: Axis) -> Markup:
+    """One row's change: tolerance band, zero line, interval and mark."""
+    middle = _ROW // 2
+    parts = []
+    if row.tolerance is not None:
+        left, right = axis.at(-row.tolerance), axis.at(0.0)
+        parts.append(rect(left, 2, right - left, _ROW - 4, "band"))
+        parts.append(line(left, 2, left, _ROW - 2, "limit"))
+    parts.append(line(axis.at(0.0), 0, axis.at(0.0), _ROW, "zero"))
+    if row.code == "collapsed":
+        parts.append(rect(axis.at(axis.low), 4, axis.at(axis.high) - axis.at(axis.low), _ROW - 8, "hatched"))
+        return drawing(f"{row.name}: collapsed", _ROW, *parts, class_="interval")
+    if row.change is None:
+        return drawing(f"{row.name}: {WORDS[row.code]}", _ROW, *parts, class_="interval")
+    change = row.change
+    if change.low is not None and change.high is not None:
+        parts.append(line(axis.at(change.low), middle, axis.at(change.high), middle, f"whisker stroke-{row.code}"))
+        for edge in (change.low, change.high):
+            parts.append(line(axis.at(edge), middle - 5, axis.at(edge), middle + 5, f"whisker stroke-{row.code}"))
+    parts.append(mark(axis.at(change.value), middle, row.code))
+    return drawing(_change_words(row), _ROW, *parts, class_="interval")
+
+
+def _change_words(row: Row) -> str:
+    change = row.change
+    assert change is not None
+    said = f"{row.name}: {number(change.value)}"
+    if change.low is not None and change.high is not None:
+        said += f", interval {number(change.low)} to {number(change.high)}"
+    if row.tolerance is not None:
+        said += f", allowed {number(-row.tolerance)}"
+    return f"{said}, {WORDS[row.code]}"
+
+
+def change_scale(axis: Axis) -> Markup:
+    """The axis itself: ticks in points."""
+    parts = []
+    for tick in axis.ticks(6):
+        x = axis.at(tick)
+        parts += [line(x, 0, x, 5, "tick"), text(x, 18, number(tick, 0 if tick == int(tick) else 1), "label")]
+    return drawing("axis: change in points", 22, *parts, class_="interval")
+
+
+def size_chart(runs: Sequence[RunComparison], dense_label: str) -> Markup | None:
+    """Bytes on disk against mean change, every run numbered, the Pareto front drawn; None without sizes."""
+    sized = [(i, r) for i, r in enumerate(runs, 1) if r.size_ratio is not None]
+    shown = [(i, r) for i, r in sized if r.score is not None]
+    if not sized:
+        return None
+    sizes = Axis(0.0, max([1.05, *[(r.size_ratio or 0) * 1.05 for _, r in sized]]), 0.06)
+    scores = [v for _, r in shown for v in (r.score, r.score_low, r.score_high) if v is not None]
+    low, high = min([*scores, -1.0]), max([*scores, 1.0])
+    top, bottom = 14.0, 250.0
+
+    def y(score: float) -> float:
+        return top + (bottom - top) * (high - score) / (high - low)
+
+    parts = []
+    ticks = Axis(low, high).ticks(5)
+    places = 0 if all(tick == int(tick) for tick in ticks) else 1
+    for tick in ticks:
+        said = number(tick, places)
+        parts += [line(0.06, y(tick), 0.98, y(tick), "grid"), text(0.05, y(tick) + 4, said, "label", "end")]
+    for share in sizes.ticks(5):
+        parts += [line(sizes.at(share), bottom, sizes.at(share), bottom + 5, "tick")]
+        parts += [text(sizes.at(share), bottom + 19, f"{share:g}×", "label")]
+    front = sorted((r for _, r in shown if r.on_front), key=lambda r: r.size_ratio or 0.0)
+    for left, right in itertools.pairwise(front):
+        a, b = sizes.at(left.size_ratio or 0.0), sizes.at(right.size_ratio or 0.0)
+        parts += [line(a, y(left.score or 0.0), b, y(right.score or 0.0), "front")]
+    parts += [mark(sizes.at(1.0), y(0.0), "not-compared"), text(sizes.at(1.0), y(0.0) - 9, dense_label, "label", "end")]
+    for index, run in shown:
+        parts += _point(index, run, sizes.at(run.size_ratio or 0.0), y)
+    for index, run in sized:
+        if run.score is None:
+            # Without a mean it stands at the foot, where its size alone can be read.
+            x = sizes.at(run.size_ratio or 0.0)
+            said = f"{index} {WORDS[worst_code(run)]}, no mean"
+            at, anchor = (x + 0.018, "start") if x < 0.6 else (x - 0.018, "end")
+            parts += [mark(x, bottom - 8, worst_code(run)), text(at, bottom - 4, said, "number", anchor)]
+    return drawing("size on disk against mean change in points", 276, *parts)
+
+
+def _point(index: int, run: RunComparison, x: float, place: Callable[[float], float]) -> list[Markup]:
+    code = worst_code(run)
+    parts = []
+    if run.score_low is not None and run.score_high is not None:
+        low, high = place(run.score_low), place(run.score_high)
+        parts.append(element("line", x1=percent(x), x2=percent(x), y1=low, y2=high, class_=f"whisker stroke-{code}"))
+    score = run.score or 0.0
+    parts.append(mark(x, place(score), code))
+    parts.append(text(x + 0.018, place(score) + 4, str(index), "number", "start"))
+    return parts
+
+
+def worst_code(run: RunComparison) -> Code:
+    """The worst verdict among the rows that a headline counts."""
+    rows = judged(run)
+    return worst_first(rows)[0].code if rows else "not-compared"
+
+
+def flip_bar(flips: Mapping[str, int], noise: float | None) -> Markup:
+    """Both right, lost, gained, other wrong answer, both wrong as one bar; a tick where dense alone would flip."""
+    total = sum(flips.values()) or 1
+    parts, x = [], 0.0
+    for key in ("both_right", "lost", "gained", "other_wrong", "both_wrong"):
+        share = flips[key] / total
+        words = f"{key.replace('_', ' ')} {flips[key]:,}"
+        parts.append(rect(x, 3, share, 16, f"flip-{key.replace('_', '-')}", title(words)))
+        x += share
+    label = ", ".join(f"{key.replace('_', ' ')} {value:,}" for key, value in flips.items())
+    if noise is not None:
+        at = min(flips["both_right"] / total + noise, 1.0)
+        parts.append(line(at, 0, at, 22, "limit"))
+        label += f", dense alone flips {100 * noise:.1f} %"
+    return drawing(label, 22, *parts, class_="interval")
+
+
+def heat_map(matrices: Sequence[Matrix]) -> Markup | None:
+    """Relative output error by block (across) and kind (down), in six steps of its logarithm; None without errors."""
+    known = [m for m in matrices if m.error is not None and m.error > 0]
+    if not known:
+        return None
+    kinds = list(dict.fromkeys(m.kind for m in matrices))
+    blocks = sorted({m.block for m in matrices})
+    left, cell = 0.0, 20
+    width = (1 - left) / len(blocks)
+    edges = heat_edges(known)
+    parts = []
+    for m in matrices:
+        x, y = left + width * blocks.index(m.block), 20.0 * kinds.index(m.kind)
+        step = "none" if m.error is None else str(heat_step(m.error, edges))
+        said = "not measured" if m.error is None else f"{m.error:.3g}"
+        parts.append(
+            rect(x, y, width * 0.96, cell - 2, f"heat heat-{step}", title(f"block {m.block} {m.kind}: {said}"))
+        )
+    height = cell * len(kinds) + 20
+    marked = sorted({0, len(blocks) // 2, len(blocks) - 1})
+    for index in marked:
+        parts.append(text(left + width * (index + 0.5), height - 4, str(blocks[index]), "label"))
+    return drawing("relative output error of each weight matrix, by block and kind", height, *parts)
+
+
+def heat_edges(matrices: Sequence[Matrix]) -> list[float]:
+    """The errors at which a colour ends and the next begins, from least to most."""
+    errors = [m.error for m in matrices if m.error is not None and m.error > 0]
+    low, high = math.log(min(errors)), math.log(max(errors))
+    return [math.exp(low + (high - low) * k / _HEAT_STEPS) for k in range(1, _HEAT_STEPS)]
+
+
+def heat_step(error: float, edges: Sequence[float]) -> int:
+    """Which of the six colours an error has, 0 to 5."""
+    return sum(error > edge for edge in edges)
+
+
+def divergence_chart(found: Divergence) -> Markup:
+    """The share of items at or below a divergence, over its logarithm, with median, 99 % and maximum marked."""
+    floor = 1e-4
+    high = math.log10(max(found.max, 10 * floor) * 1.1)
+    axis = Axis(math.log10(floor), high, 0.04)
+
+    def place(nats: float, share: float) -> tuple[float, float]:
+        return axis.at(math.log10(max(nats, floor))), 8 + 100 * (1 - share)
+
+    parts = []
+    for exponent in range(-4, int(high) + 1):
+        x = axis.at(float(exponent))
+        parts += [line(x, 8, x, 112, "grid"), text(x, 126, f"{10.0**exponent:g}", "label")]
+    points = [place(nats, share) for nats, share in found.cdf]
+    for (x1, y1), (x2, y2) in itertools.pairwise(points):
+        parts.append(line(x1, y1, x2, y2, "curve"))
+    for value, share in ((found.median, 0.5), (found.p99, 0.99), (found.max, 1.0)):
+        x, y = place(value, share)
+        parts.append(mark(x, y, "kept"))
+    said = f"median {found.median:.3g}, 99 % {found.p99:.3g}, maximum {found.max:.3g} nats"
+    return drawing(f"share of items by divergence: {said}", 130, *parts)

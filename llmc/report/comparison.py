@@ -1,0 +1,193 @@
+"""The comparison as plain data: what `comparison.json` holds, and all that every output reads. It decides nothing."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from llmc.evaluate.verdict import Code, Why
+
+Outcome = Literal["pass", "fail", "undecided", "error", "waived"]
+
+
+class _Form(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+
+class Score(_Form):
+    """One run's level on the compared items, in the metric's own unit, with its 95 % interval."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+class Change(_Form):
+    """Compressed minus dense, higher is better, in points (hundredths of the row's unit)."""
+
+    value: float
+    low: float | None
+    high: float | None
+    stderr: float | None
+    n: int
+    n_clusters: int
+    deff: float | None
+    lost: int | None = Field(description="items only dense has right; null for graded marks")
+    gained: int | None
+    flip_rate: float | None
+    answer_change_rate: float | None = Field(description="share of items whose answer is another one, right or wrong")
+    noise_flip_rate: float | None = Field(description="flip rate of dense against dense, from compare.noise_run")
+    detectable: float | None = Field(description="smallest change, in points, that this many items show in 80 %")
+    needed: int | None = Field(description="items in all that would settle an undecided row")
+    route: str = Field(description="how the interval was found")
+    bootstrap: tuple[float, float] | None = Field(description="95 % cluster bootstrap of the same change; not decisive")
+    mcnemar_mid_p: float | None
+    p_loss: float | None = Field(description="one-sided p of a loss beyond the tolerance; only of rows shown lost")
+
+
+class Divergence(_Form):
+    """Kullback-Leibler divergence of compressed from dense, in nats an item."""
+
+    over: str
+    n: int
+    mean: float
+    median: float
+    p99: float
+    p999: float
+    max: float
+    cdf: list[tuple[float, float]] = Field(description="points (nats, share of items at or below)")
+
+
+class Row(_Form):
+    """One verdict: a rule's question about a suite, dimension, task or budget, and the answer."""
+
+    rule: str
+    level: Literal["suite", "dimension", "task", "budget"]
+    name: str
+    suite: str | None
+    dimension: str | None
+    tasks: list[str]
+    metric: str
+    unit: str
+    asked: str
+    tolerance: float | None = Field(description="the loss allowed, in points; null where the rule has another limit")
+    dense: Score | None
+    compressed: Score | None
+    change: Change | None
+    code: Code
+    why: Why
+    sentence: str
+    found: str
+    notes: list[str]
+    outcome: Outcome
+    waiver: str | None
+    line: int | None = Field(description="line of the rule in the policy file")
+    worst_items: list[str] = Field(description="ids of up to five lost items, dense surest first")
+
+
+class Health(_Form):
+    """What the answers to one task look like, dense beside compressed, and how the pairing went."""
+
+    task: str
+    suite: str
+    n_paired: int
+    n_only_dense: int
+    n_only_compressed: int
+    n_unscored: int
+    dense: dict[str, float | None]
+    compressed: dict[str, float | None]
+    options_dense: dict[str, float] | None
+    options_compressed: dict[str, float] | None
+    flips: dict[str, int] | None = Field(description="both_right, lost, gained, both_wrong, other_wrong")
+    divergence: Divergence | None
+    noise_flip_rate: float | None
+    collapse: str | None
+    not_compared: str | None
+    notes: list[str]
+
+
+class Matrix(_Form):
+    """The damage to one weight matrix, from the compression's manifest."""
+
+    block: int
+    kind: str
+    error: float | None
+    sparsity: float | None
+    bits_per_weight: float | None
+
+
+class RunFacts(_Form):
+    """Where a run came from and how to make it again."""
+
+    label: str
+    path: str
+    model_id: str
+    model_sha256: str | None
+    bytes_on_disk: int | None
+    n_parameters: int | None
+    dtype: str | None
+    method: str | None = Field(description="the compression in words; null for a dense model")
+    settings: list[dict[str, Any]]
+    compress_command: str | None
+    evaluate_command: str | None
+    mode: str
+    scale: str | None
+    seed: int | None
+    template: str | None
+    tokenizer_sha256: str | None
+    decoding: dict[str, Any]
+    seconds: float | None
+    machine: str | None
+    packages: dict[str, str]
+    task_hashes: dict[str, dict[str, str | int | None]]
+
+
+class RunComparison(_Form):
+    """One compressed run against the dense one."""
+
+    facts: RunFacts
+    headline: str
+    size_ratio: float | None = Field(description="bytes on disk, compressed over dense, as measured")
+    speed_ratio: float | None
+    on_front: bool = Field(description="no other run is both smaller and better")
+    score: float | None = Field(description="mean change over the readings, in points: for the size-quality chart only")
+    score_low: float | None
+    score_high: float | None
+    readings: list[Row] = Field(description="every suite, dimension and task, each judged once")
+    rules: list[Row] = Field(description="the policy's rules and budgets")
+    health: list[Health]
+    matrices: list[Matrix]
+    missing: list[str] = Field(description="tasks that only the dense run has")
+    extra: list[str] = Field(description="tasks that only this run has")
+    not_measured: list[str]
+    exit_code: int
+    verdict: str = Field(description="the gate's banner")
+
+
+class PolicyFacts(_Form):
+    """The policy that judged."""
+
+    name: str | None
+    path: str | None
+    sha256: str | None
+    text: str
+    built_in: bool
+    confidence: float
+    min_items: int
+    undecided: Literal["fail", "warn", "pass"]
+
+
+class Comparison(_Form):
+    """Two or more runs joined on item ids. `comparison.json`."""
+
+    schema_version: Literal[1] = 1
+    llmc: str
+    created: str = Field(description="UTC, to the second")
+    title: str
+    recommendation: str
+    dense: RunFacts
+    runs: list[RunComparison]
+    policy: PolicyFacts
+    command: str
+    notes: list[str]

@@ -1,0 +1,261 @@
+"""From run directories and a policy to a comparison: joins, judges every row once, and settles the exit code."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from llmc._version import __version__
+from llmc.errors import Exit, UserError
+from llmc.report.budgets import budget_row, load_bench, ratio_interval
+from llmc.report.comparison import Comparison, PolicyFacts, Row, RunComparison
+from llmc.report.facts import health, matrices, run_facts
+from llmc.report.headline import gate_banner, recommendation, run_headline
+from llmc.report.joined import Joined, join
+from llmc.report.limits import limit_rows
+from llmc.report.policy import DEFAULT_RULES, Level, Rule
+from llmc.report.policy_file import PolicyFile
+from llmc.report.rows import Judging, difference_rows, worst_first
+from llmc.report.runs import Run, load_run
+from llmc.report.subjects import Asked, Subject, asked_of, is_trust, subjects
+
+log = logging.getLogger(__name__)
+EIGHT = (
+    "adversarial", "demonstrations", "ethics", "fairness", "out_of_distribution", "privacy", "stereotype", "toxicity",
+)  # fmt: skip
+
+
+class Compared:
+    """A comparison beside the joined runs it was made from, which hold the items."""
+
+    def __init__(self, comparison: Comparison, joined: Sequence[Joined]) -> None:
+        self.comparison = comparison
+        self.joined = joined
+
+
+def compare(
+    dense: Run, others: Sequence[Run], file: PolicyFile, *, now: datetime.datetime, command: str = ""
+) -> Compared:
+    """Every run against dense, under one policy. Raises `NotComparable` where runs measure different things."""
+    policy = file.policy
+    noise = None if policy.compare.noise_run is None else load_run(_beside(file, policy.compare.noise_run))
+    judging = Judging(file=file, today=now.date())
+    joined = []
+    for other in others:
+        log.info("joining %s with %s", other.label, dense.label)
+        joined.append(join(dense, other, policy, noise))
+    runs = [_judge_run(one, judging) for one in joined]
+    runs = [run.model_copy(update={"on_front": _on_front(run, runs)}) for run in runs]
+    said = recommendation(runs)
+    comparison = Comparison(
+        llmc=__version__,
+        created=now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        title=runs[0].headline if len(runs) == 1 else said,
+        recommendation=said,
+        dense=run_facts(dense),
+        runs=runs,
+        policy=PolicyFacts(
+            name=policy.name,
+            path=None if file.path is None else str(file.path),
+            sha256=None if file.path is None else file.sha256,
+            text=file.text,
+            built_in=policy.asks_by_default,
+            confidence=policy.stats.confidence,
+            min_items=policy.stats.min_items,
+            undecided=policy.decide.undecided,
+        ),
+        command=command,
+        notes=_notes(joined),
+    )
+    return Compared(comparison, joined)
+
+
+def _beside(file: PolicyFile, name: str) -> Path:
+    """A path in a policy counts from the working directory, and from the policy's own folder where that has none."""
+    path = Path(name)
+    if path.exists() or file.path is None:
+        return path
+    return file.path.parent / path
+
+
+def _judge_run(joined: Joined, judging: Judging) -> RunComparison:
+    readings = worst_first(_readings(joined, judging))
+    rules = _rules(joined, judging)
+    sizes = [run.manifest.model.bytes_on_disk for run in (joined.dense, joined.other)]
+    size_ratio = None if sizes[0] is None or sizes[1] is None else sizes[1] / sizes[0]
+    speed = _speed_ratio(joined)
+    score = _score(readings)
+    label = joined.other.label
+    return RunComparison(
+        facts=run_facts(joined.other),
+        headline=run_headline(label, readings, size_ratio),
+        size_ratio=size_ratio,
+        speed_ratio=speed,
+        on_front=False,
+        score=score[0],
+        score_low=score[1],
+        score_high=score[2],
+        readings=readings,
+        rules=worst_first(rules),
+        health=[health(joined, task) for task in joined.tasks],
+        matrices=matrices(joined.other),
+        missing=joined.missing,
+        extra=joined.extra,
+        not_measured=_not_measured(joined),
+        exit_code=int(exit_code(rules, judging.file.policy.decide.undecided)),
+        verdict=gate_banner(rules, size_ratio, speed),
+    )
+
+
+def exit_code(rules: Sequence[Row], undecided: str) -> Exit:
+    """The gate's exit code: not comparable before lost before undecided before passed."""
+    outcomes = {row.outcome for row in rules}
+    if "error" in outcomes:
+        return Exit.NOT_COMPARABLE
+    if "fail" in outcomes:
+        return Exit.LOST
+    if "undecided" in outcomes and undecided == "fail":
+        return Exit.UNDECIDED
+    return Exit.OK
+
+
+def _rules(joined: Joined, judging: Judging) -> list[Row]:
+    file, policy = judging.file, judging.file.policy
+    rows: list[Row] = []
+    for index, rule in enumerate(policy.rule):
+        line = None if file.path is None or policy.asks_by_default else file.line_of("rule", index)
+        if rule.kind != "difference":
+            rows += limit_rows(joined, rule, judging, line)
+            continue
+        place = None if policy.asks_by_default else f'{file.path}:{line} rule "{rule.id}"'
+        found = difference_rows(joined, rule, judging, line=line, error_place=place)
+        if not found and not policy.asks_by_default:
+            raise UserError(
+                f'{file.path}:{line} rule "{rule.id}" matches nothing in {joined.dense.label}',
+                hint="a rule that matches nothing never passes: see the run's tasks with `llmc compare --json`",
+            )
+        rows += found
+    for index, budget in enumerate(policy.budget):
+        rows.append(budget_row(joined, budget, judging, file.line_of("budget", index)))
+    if not rows:
+        raise UserError(
+            "no rule matches anything in these runs", hint="evaluate kick or trust, or write a policy with rules"
+        )
+    return rows
+
+
+def _readings(joined: Joined, judging: Judging) -> list[Row]:
+    """Every suite, dimension and task judged once, by the policy's tolerance for it or else the built-in one.
+
+    Trust has no suite row: a mean over dimensions hides the one that was lost.
+    """
+    rows: list[Row] = []
+    results = joined.dense.results.tasks.values()
+    suites = {r.suite for r in results} - {r.suite for r in results if is_trust(r.dimension)}
+    for level in ("suite", "dimension", "task"):
+        rule = Rule.model_validate(
+            {"id": "reading", "level": level, "suite": "*", "tolerance": {"points": 1.0}, "test": "non-inferiority"}
+        )
+
+        def ask(subject: Subject) -> Asked:
+            return _reading_asks(joined, subject)
+
+        found = difference_rows(joined, rule, judging, ask=ask)
+        rows += [row for row in found if level != "suite" or (row.suite in suites and len(row.tasks) > 1)]
+    return rows
+
+
+def _reading_asks(joined: Joined, subject: Subject) -> Asked:
+    """The tolerance of the first rule that speaks of this subject, else the built-in one of its level."""
+    level: Level = subject.level
+    for rule in joined.policy.rule:
+        speaks = rule.kind == "difference" and rule.level == level and rule.metric == "primary"
+        if speaks and rule.tolerance and any(found.name == subject.name for found in subjects(joined, rule)):
+            return asked_of(subject, rule.tolerance, rule.override)
+    built_in = next(Rule.model_validate(rule) for rule in DEFAULT_RULES if rule["level"] == level)
+    assert built_in.tolerance is not None
+    return Asked(tolerance=built_in.tolerance, min_items=None)
+
+
+def _speed_ratio(joined: Joined) -> float | None:
+    benches = [load_bench(run) for run in (joined.dense, joined.other)]
+    if benches[0] is None or benches[1] is None or benches[0].machine != benches[1].machine:
+        return None
+    dense, other = (bench.metrics.get("decode_tokens_per_s", []) for bench in benches if bench is not None)
+    n = min(len(dense), len(other))
+    return ratio_interval(dense[:n], other[:n], joined.policy.stats.confidence)[0] if n else None
+
+
+def _score(readings: Sequence[Row]) -> tuple[float | None, float | None, float | None]:
+    """The mean change over knowledge tasks and dimensions in points, for the chart of size against quality.
+
+    A model that collapsed anywhere has none: its scores enter no mean.
+    """
+    rows = [r for r in readings if r.level == "dimension" or (r.level == "task" and r.dimension is None)]
+    if any(r.code == "collapsed" for r in readings):
+        return None, None, None
+    changes = [r.change for r in rows if r.change is not None and r.unit == "points"]
+    if not changes or len(changes) < len([r for r in rows if r.unit == "points"]):
+        return None, None, None
+    value = math.fsum(c.value for c in changes) / len(changes)
+    if any(c.low is None or c.high is None for c in changes):
+        return value, None, None
+    below = math.hypot(*(c.value - (c.low or 0.0) for c in changes)) / len(changes)
+    above = math.hypot(*((c.high or 0.0) - c.value for c in changes)) / len(changes)
+    return value, value - below, value + above
+
+
+def _on_front(run: RunComparison, runs: Sequence[RunComparison]) -> bool:
+    """Whether no other run is at least as small and as good, and one of both better. A collapsed run never is."""
+    if run.size_ratio is None or run.score is None:
+        return False
+    for other in runs:
+        if other is run or other.size_ratio is None or other.score is None:
+            continue
+        as_good = other.size_ratio <= run.size_ratio and other.score >= run.score
+        if as_good and (other.size_ratio < run.size_ratio or other.score > run.score):
+            return False
+    return True
+
+
+def _not_measured(joined: Joined) -> list[str]:
+    """What a reader might think was measured and was not."""
+    said = []
+    results = joined.dense.results.tasks
+    if not any(r.suite == "kick" for r in results.values()):
+        said.append("knowledge (suite kick) was not evaluated")
+    have = {r.dimension for r in results.values() if is_trust(r.dimension)}
+    if not have:
+        said.append("trust was not evaluated")
+    elif lacking := [name for name in EIGHT if name not in have and not any(name in (h or "") for h in have)]:
+        said.append(f"trust dimensions not evaluated: {', '.join(lacking)}")
+    if joined.missing:
+        said.append(f"tasks that only the dense run has: {', '.join(joined.missing)}")
+    if joined.extra:
+        said.append(f"tasks that only this run has, not compared: {', '.join(joined.extra)}")
+    if not joined.noise:
+        said.append("how many items flip between two runs of dense itself (no noise run in the policy)")
+    if _speed_ratio(joined) is None:
+        said.append("speed and memory while running (llmc bench measures them)")
+    if joined.other.manifest.scale == "mini":
+        said.append("real data: this is the made-up world of scale mini")
+    if joined.other.manifest.limit is not None:
+        said.append(f"all items: the evaluation stopped at {joined.other.manifest.limit} a task")
+    return said
+
+
+def _notes(joined: Sequence[Joined]) -> list[str]:
+    if not joined:
+        return []
+    dense = joined[0].dense.manifest
+    seeds = {one.other.manifest.seed for one in joined} | {dense.seed}
+    backends = {one.other.manifest.backend for one in joined} | {dense.backend}
+    notes = []
+    if len(seeds) > 1:
+        notes.append(f"runs have different seeds: {', '.join(str(s) for s in sorted(seeds, key=str))}")
+    if len(backends) > 1:
+        notes.append(f"runs were answered by different backends: {', '.join(sorted(map(str, backends)))}")
+    return notes

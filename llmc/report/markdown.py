@@ -1,0 +1,138 @@
+"""The comparison as Markdown for a pull request: worst first, never longer than a comment may be, no model text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from llmc.evaluate.verdict import CODES
+from llmc.evaluate.wording import SIGNS, WORDS
+from llmc.report.comparison import Comparison, Row, RunComparison
+from llmc.report.headline import size_words
+from llmc.report.rows import worst_first
+
+MAX_BYTES = 60_000
+"""A pull-request comment holds 65,536 characters, and one that is too long is refused whole."""
+_MAX_ROWS = 25
+
+
+def gate_markdown(comparison: Comparison) -> str:
+    """The gate's summary: banner, one table worst first, size and speed, the method folded away."""
+    run = comparison.runs[0]
+    name = _cell(comparison.policy.name or run.facts.label)
+    lines = [f"**llmc gate: {_status(run)}** · {_counts(run.rules)} · {_cost(run)} <!-- llmc-gate:{_marker(name)} -->"]
+    lines += ["", _text(run.headline), "", *_rule_table(run.rules, _MAX_ROWS), ""]
+    lines += _folded(comparison, run)
+    return _capped(lines)
+
+
+def report_markdown(comparison: Comparison) -> str:
+    """The whole comparison: the recommendation, one line a run, then each run's table."""
+    lines = [f"# {_text(comparison.title)}", ""]
+    if len(comparison.runs) > 1:
+        lines += ["| Run | Knowledge and trust | Size | Verdict |", "|---|---|---|---|"]
+        for run in comparison.runs:
+            label, size = _cell(run.facts.label), _size(run)
+            lines.append(f"| {label} | {_cell(run.headline)} | {size} | {_counts(_judged(run))} |")
+        lines.append("")
+    rows = max(_MAX_ROWS // len(comparison.runs), 8)
+    for run in comparison.runs:
+        lines += [f"## {_text(run.facts.label)}", "", _text(run.headline), "", *_reading_table(run.readings, rows), ""]
+        if run.not_measured:
+            lines += ["Not measured: " + _text("; ".join(run.not_measured)) + ".", ""]
+        lines += _folded(comparison, run)
+    return _capped(lines)
+
+
+def _judged(run: RunComparison) -> list[Row]:
+    return [r for r in run.readings if r.level == "dimension" or (r.level == "task" and r.dimension is None)]
+
+
+def _status(run: RunComparison) -> str:
+    return {0: "passed", 1: "not yet", 3: "could not decide", 4: "not comparable"}[run.exit_code]
+
+
+def _counts(rows: Sequence[Row]) -> str:
+    counted = Counter(row.code for row in rows)
+    return ", ".join(f"{counted[code]} {WORDS[code]}" for code in CODES if counted[code]) or "nothing"
+
+
+def _cost(run: RunComparison) -> str:
+    return _size(run) + (f", speed {run.speed_ratio:.2f}×" if run.speed_ratio is not None else "")
+
+
+def _size(run: RunComparison) -> str:
+    if run.size_ratio is None:
+        return "size unknown"
+    return f"size {run.size_ratio:.2f} of dense ({size_words(run.size_ratio)})"
+
+
+def _rule_table(rows: Sequence[Row], limit: int) -> list[str]:
+    ordered = worst_first(rows)
+    lines = ["| Rule | Asked | Found | Verdict |", "|---|---|---|---|"]
+    for row in ordered[:limit]:
+        waived = f" ({_cell(row.waiver)})" if row.waiver else ""
+        asked, found = _cell(row.asked), _cell(row.found)
+        rule = f"{_cell(row.rule)} / {_cell(row.name)}"
+        lines.append(f"| {rule} | {asked} | {found} | {SIGNS[row.code]} {WORDS[row.code]}{waived} |")
+    return lines + _more(ordered, limit)
+
+
+def _reading_table(rows: Sequence[Row], limit: int) -> list[str]:
+    ordered = worst_first(rows)
+    lines = ["| | Change (95 % interval) | Allowed | Verdict |", "|---|---|---|---|"]
+    for row in ordered[:limit]:
+        found, asked = _cell(row.found), _cell(row.asked)
+        lines.append(f"| {_cell(row.name)} | {found} | {asked} | {SIGNS[row.code]} {WORDS[row.code]} |")
+    return lines + _more(ordered, limit)
+
+
+def _more(rows: Sequence[Row], limit: int) -> list[str]:
+    return ["", f"… and {len(rows) - limit} more in the report."] if len(rows) > limit else []
+
+
+def _folded(comparison: Comparison, run: RunComparison) -> list[str]:
+    """The method, folded away: enough to make the same again."""
+    facts = [
+        ("dense", f"{comparison.dense.label} ({(comparison.dense.model_sha256 or 'hash unknown')[:12]})"),
+        ("compressed", f"{run.facts.label} ({(run.facts.model_sha256 or 'hash unknown')[:12]})"),
+        ("method", run.facts.method or "none"),
+        ("compress", run.facts.compress_command),
+        ("evaluate", run.facts.evaluate_command),
+        ("policy", comparison.policy.path or "built-in"),
+        ("policy sha256", comparison.policy.sha256),
+        ("made", f"{comparison.created} by llmc {comparison.llmc}"),
+    ]
+    inner = [f"- {key}: `{_code(value)}`" for key, value in facts if value]
+    return ["<details><summary>How this was measured</summary>", "", *inner, "", "</details>", ""]
+
+
+def _capped(lines: list[str]) -> str:
+    """The lines, less the last table rows where they would not fit."""
+    text = "\n".join(lines)
+    if len(text.encode()) <= MAX_BYTES:
+        return text
+    note = "\n\n… cut here: the rest is in the report.\n"
+    return text.encode()[: MAX_BYTES - len(note.encode())].decode(errors="ignore").rpartition("\n")[0] + note
+
+
+def _text(value: str) -> str:
+    """Text that no reader of Markdown turns into markup, a mention or a link."""
+    escaped = "".join(f"\\{ch}" if ch in "\\`*_[]<>#|~" else ch for ch in _plain(value))
+    return escaped.replace("@", "@\u200b").replace("://", ":\u200b//")
+
+
+def _cell(value: str) -> str:
+    return _text(value)
+
+
+def _code(value: str) -> str:
+    return _plain(value).replace("`", "ʼ")
+
+
+def _marker(name: str) -> str:
+    return "".join(ch if ch.isalnum() or ch in "._-" else "-" for ch in name)
+
+
+def _plain(value: str) -> str:
+    return " ".join("".join(ch if ch.isprintable() else " " for ch in value).split())

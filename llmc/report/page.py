@@ -1,0 +1,273 @@
+"""The one-file HTML page: opens from a mail attachment, asks no network for anything, and runs no text as markup."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from llmc.errors import UserError
+from llmc.evaluate.verdict import CODES
+from llmc.evaluate.wording import SIGNS, WORDS, number, plain
+from llmc.report import charts
+from llmc.report.comparison import Health, Matrix, Row, RunComparison
+from llmc.report.flips import KINDS, Flips, texts
+from llmc.report.headline import judged
+from llmc.report.judge import Compared
+from llmc.report.rows import worst_first
+from llmc.report.runs import PANEL_SHARES
+
+CHUNK = 2_000
+"""Items in a block of texts."""
+_TOP = 50
+_EXCERPT = 300
+_TOP_EXCERPT = 160
+_TEXT_SHARE = 0.82
+"""Of the page's bytes, what texts may take: the index and the tables come first."""
+_CARE = ("toxicity", "stereotype", "privacy")
+"""Dimensions whose texts are shown only when asked for."""
+_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+"""Control characters, marks that turn the reading direction, and halves of characters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageOptions:
+    """How large the page may be, and whether it may hold text."""
+
+    max_mb: float = 8.0
+    redact: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0.1 <= self.max_mb <= 500:
+            raise UserError(f"a page of {self.max_mb} MB", hint="--max-html-mb takes 0.1 to 500")
+
+
+def visible(value: object) -> object:
+    """Text whose control and direction characters are shown as escapes; what is markup of ours stays as it is."""
+    if isinstance(value, Markup):
+        return value
+    return _HIDDEN.sub(lambda match: f"\\u{ord(match.group()):04x}", str(value))
+
+
+def page(compared: Compared, flips: Flips, options: PageOptions) -> str:
+    """The whole page. The same comparison gives the same bytes.
+
+    Raises `UserError` when even without any item's text it would be larger than allowed.
+    """
+    budget = int(options.max_mb * 1_000_000)
+    index = _index(compared, flips)
+    bare = _render(compared, flips, options, index, [], 0)
+    spare = min(budget - len(bare.encode("utf-8", "replace")) - 20_000, int(_TEXT_SHARE * budget))
+    if len(bare.encode("utf-8", "replace")) > budget:
+        raise UserError(
+            f"the page would have {len(bare) / 1e6:.1f} MB without any item's text, and {options.max_mb:g} are allowed",
+            hint="raise --max-html-mb, or compare fewer runs at once",
+        )
+    blocks, n_texts = ([], 0) if options.redact else _blocks(compared, flips, spare)
+    return _render(compared, flips, options, index, blocks, n_texts)
+
+
+def _render(
+    compared: Compared, flips: Flips, options: PageOptions, index: str, blocks: Sequence[str], n_texts: int
+) -> str:
+    folder = resources.files("llmc.report") / "templates"
+    style = (folder / "style.css").read_text(encoding="utf-8").strip()
+    script = (folder / "items.js").read_text(encoding="utf-8").strip()
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, finalize=visible, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string((folder / "page.html.j2").read_text(encoding="utf-8"))
+    c = compared.comparison
+    return template.render(
+        c=c,
+        csp=_policy(style, script),
+        style=Markup(style),
+        script=Markup(script),
+        index=Markup(index),
+        blocks=[Markup(block) for block in blocks],
+        many=len(c.runs) > 1,
+        gated=not c.policy.built_in,
+        size_svg=charts.size_chart(c.runs, c.dense.label),
+        tasks=flips.tasks,
+        kinds=KINDS,
+        n_flips=len(flips.items),
+        items_words=_items_words(len(flips.items), n_texts, options),
+        top=_top(compared, flips, options),
+        panel=PANEL_SHARES,
+        **_WORDING,
+    )
+
+
+def _policy(style: str, script: str) -> str:
+    """The content security policy: nothing may load, and only these two texts may style and run."""
+    hashes = [base64.b64encode(hashlib.sha256(t.encode()).digest()).decode() for t in (script, style)]
+    return (
+        f"default-src 'none'; script-src 'sha256-{hashes[0]}'; style-src 'sha256-{hashes[1]}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _items_words(n: int, n_texts: int, options: PageOptions) -> str:
+    if n == 0:
+        return "No item flipped."
+    rest = "every one with its whole text is in items.jsonl.gz beside this page"
+    if options.redact:
+        return f"{n:,} items, by their ids: the texts were left out on purpose (--redact)."
+    if n_texts < n:
+        return f"Text for {n_texts:,} of {n:,} items is in this page, those that tell most; {rest}."
+    return f"{n:,} items with long texts cut to {_EXCERPT} characters; {rest}."
+
+
+# ---- item data -------------------------------------------------------------------------------------------------
+
+
+def _index(compared: Compared, flips: Flips) -> str:
+    """All flips, column by column."""
+    tasks = {name: i for i, name in enumerate(flips.tasks)}
+    dimensions = {name: pair.dimension for one in compared.joined for name, pair in one.tasks.items() if name in tasks}
+    columns = {
+        "chunk": CHUNK,
+        "runs": [one.other.label for one in compared.joined],
+        "tasks": flips.tasks,
+        "care": [dimensions.get(name) in _CARE for name in flips.tasks],
+        "kinds": list(KINDS),
+        "run": [flip.run for flip in flips.items],
+        "task": [tasks[flip.task] for flip in flips.items],
+        "kind": [KINDS.index(flip.kind) for flip in flips.items],
+        "margin": [-1 if flip.margin is None else round(100 * flip.margin) for flip in flips.items],
+        "id": [flip.item for flip in flips.items],
+    }
+    return _packed(columns)
+
+
+def _packed(data: object) -> str:
+    """base64 of gzip of JSON; base64 has no `<`, so nothing inside can end the block it stands in."""
+    raw = json.dumps(data, allow_nan=False, separators=(",", ":")).encode()
+    return base64.b64encode(gzip.compress(raw, compresslevel=9, mtime=0)).decode()
+
+
+def _blocks(compared: Compared, flips: Flips, spare: int) -> tuple[list[str], int]:
+    """Texts of as many items as fit, in blocks, most telling first."""
+    blocks: list[str] = []
+    for start in range(0, len(flips.items), CHUNK):
+        part = flips.items[start : start + CHUNK]
+        found = texts(compared.joined, part)
+        columns = {key: [text[key][:_EXCERPT] for text in found] for key in ("question", "gold", "dense", "compressed")}
+        block = _packed(columns)
+        spare -= len(block) + 80
+        if spare < 0:
+            return blocks, start
+        blocks.append(block)
+    return blocks, len(flips.items)
+
+
+def _top(compared: Compared, flips: Flips, options: PageOptions) -> list[dict[str, Any]]:
+    """The first items as plain rows, for readers without scripts and for print."""
+    first = flips.items[:_TOP]
+    told: list[dict[str, Any] | None] = [None] * len(first)
+    if not options.redact:
+        told = [{key: _cut(value) for key, value in text.items()} for text in texts(compared.joined, first)]
+    return [
+        {
+            "run": compared.joined[flip.run].other.label,
+            "task": flip.task,
+            "id": flip.item,
+            "kind": flip.kind,
+            "margin": flip.margin,
+            "care": compared.joined[flip.run].tasks[flip.task].dimension in _CARE,
+            "text": text,
+        }
+        for flip, text in zip(first, told, strict=True)
+    ]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _TOP_EXCERPT else text[:_TOP_EXCERPT] + "…"
+
+
+# ---- words for the template ------------------------------------------------------------------------------------
+
+
+def _split(run: RunComparison) -> dict[str, Any]:
+    """A run's readings as the page groups them, on one axis."""
+    dimensions = [r for r in run.readings if r.level == "dimension"]
+    knowledge = [r for r in run.readings if r.level == "suite" or (r.level == "task" and r.dimension is None)]
+    whole = {tuple(r.tasks) for r in dimensions}
+    inner = [r for r in run.readings if r.level == "task" and r.dimension is not None and (r.name,) not in whole]
+    return {
+        "dimensions": dimensions,
+        "knowledge": knowledge,
+        "inner": inner,
+        "other_suites": any(r.suite != "kick" for r in knowledge),
+        "axis": charts.change_axis([*dimensions, *knowledge, *inner]),
+    }
+
+
+def _heat(matrices: Sequence[Matrix]) -> dict[str, Any]:
+    known = [m for m in matrices if m.error is not None and m.error > 0]
+    worst = sorted(matrices, key=lambda m: -(m.error or 0.0))[:10]
+    return {
+        "svg": charts.heat_map(matrices),
+        "kinds": list(dict.fromkeys(m.kind for m in matrices)),
+        "edges": charts.heat_edges(known) if known else [],
+        "worst": worst,
+    }
+
+
+def _tally(run: RunComparison) -> str:
+    counted = Counter(row.code for row in judged(run))
+    return ", ".join(f"{SIGNS[code]} {counted[code]} {WORDS[code]}" for code in CODES if counted[code])
+
+
+def _change_words(row: Row) -> str:
+    change = row.change
+    if change is None:
+        return "–"
+    if change.low is None or change.high is None:
+        return number(change.value)
+    return f"{number(change.value)} ({number(change.low)} to {number(change.high)})"
+
+
+def _top_option(health: Health) -> str:
+    told = []
+    for options in (health.options_dense, health.options_compressed):
+        if not options:
+            return "–"
+        name = min(options, key=lambda key: (-options[key], key))
+        told.append(f"{name} {100 * options[name]:.0f} %")
+    return " → ".join(told)
+
+
+def _score_words(value: float) -> str:
+    return f"{value:.3g}"
+
+
+_WORDING: dict[str, Any] = {
+    "codes": CODES,
+    "signs": SIGNS,
+    "words": WORDS,
+    "plain": plain,
+    "points": number,
+    "num": _score_words,
+    "round": lambda value: "–" if value is None else f"{value:,.0f}",
+    "split": _split,
+    "heat": _heat,
+    "tally": _tally,
+    "worst": lambda run: worst_first(judged(run))[0].code if judged(run) else "not-compared",
+    "change_words": _change_words,
+    "top_option": _top_option,
+    "draw": charts.change_row,
+    "scale": charts.change_scale,
+    "flip_bar": charts.flip_bar,
+    "divergence": charts.divergence_chart,
+}

@@ -1,0 +1,194 @@
+"""Run directories, read strictly: what an evaluation wrote is checked before anything is concluded from it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from llmc.errors import UserError
+from llmc.report.samples import Samples, load_samples
+
+SCHEMA = 1
+
+
+class _Form(BaseModel):
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class ModelFacts(_Form):
+    """Which model answered."""
+
+    id: str
+    sha256: str | None = None
+    bytes_on_disk: int | None = Field(default=None, gt=0)
+    n_parameters: int | None = Field(default=None, gt=0)
+    dtype: str | None = None
+    label: str | None = None
+
+
+class TaskFacts(_Form):
+    """What makes two runs of a task the same questions, asked and marked the same way."""
+
+    suite: str
+    version: int
+    mode: str | None = None
+    scorer: str | None = None
+    prompts_sha256: str | None = None
+    items_sha256: str | None = None
+    n: int | None = None
+
+
+class Manifest(_Form):
+    """RUN/manifest.json. Keys that are not named here are kept and shown, not judged."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False, protected_namespaces=(), extra="allow")
+
+    schema_: Literal[1] = Field(alias="schema")
+    complete: bool
+    model: ModelFacts
+    compression: dict[str, Any] | None = None
+    suites: list[str] = []
+    tasks: dict[str, TaskFacts]
+    mode: str = "fixed"
+    scale: str | None = None
+    seed: int | None = None
+    limit: int | None = None
+    backend: str | None = None
+    batch_tokens: int | None = None
+    template: str | None = None
+    tokenizer_sha256: str | None = None
+    decoding: dict[str, Any] = {}
+    packages: dict[str, Any] = {}
+    machine: dict[str, Any] | str | None = None
+    seconds: float | None = None
+    command: list[str] = []
+
+
+class MetricFacts(_Form):
+    """One metric of one task, as its evaluation summed it up."""
+
+    value: float | None
+    stderr: float | None = None
+    ci95: tuple[float, float] | None = None
+    n: int = 0
+    direction: Literal["higher", "lower"] = "higher"
+    chance: float | None = None
+    kind: Literal["proportion", "mean", "statistic"] = "mean"
+
+
+class Panel(_Form):
+    """Shares of answers that are no answers."""
+
+    n: int = 0
+    empty: float | None = None
+    unparsed: float | None = None
+    refused: float | None = None
+    overflowed: float | None = None
+    truncated: float | None = None
+    repetitive: float | None = None
+    collapsed: float | None = None
+
+
+PANEL_SHARES = ("empty", "unparsed", "refused", "overflowed", "truncated", "repetitive")
+
+
+class TaskResult(_Form):
+    """One task's results."""
+
+    suite: str
+    dimension: str | None = None
+    version: int
+    primary: str
+    metrics: dict[str, MetricFacts]
+    panel: Panel = Panel()
+    collapsed: bool = False
+    notes: list[str] = []
+    options: dict[str, float] | None = None
+
+
+class DimensionResult(_Form):
+    """One trust dimension's published score, 0 to 100."""
+
+    score: float | None
+    tasks: list[str] = []
+
+
+class Results(_Form):
+    """RUN/results.json."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    tasks: dict[str, TaskResult]
+    dimensions: dict[str, DimensionResult] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A complete run directory. Samples are read task by task, when they are asked for."""
+
+    path: Path
+    manifest: Manifest
+    results: Results
+
+    @cached_property
+    def label(self) -> str:
+        """What people call this run: the manifest's label, else the folder's name."""
+        return self.manifest.model.label or self.path.resolve().name
+
+    _read: dict[str, Samples] = field(default_factory=dict, repr=False)
+
+    def samples(self, task: str) -> Samples:
+        """The items of one task, as columns; read once."""
+        if task not in self._read:
+            self._read[task] = load_samples(self.path / "samples" / sample_file_name(task))
+        return self._read[task]
+
+
+def sample_file_name(task: str) -> str:
+    """The file of a task's samples, below `samples/`: `kick/mmlu` lies in a folder `kick`."""
+    return f"{task}.jsonl"
+
+
+def load_run(path: Path) -> Run:
+    """The run in a directory; a `UserError` names the file and key where it is not one, or is not complete."""
+    if not path.is_dir():
+        raise UserError(f"{path} is not a run directory", hint="give the folder that `llmc eval --out` wrote")
+    manifest = _read(path / "manifest.json", Manifest)
+    results = _read(path / "results.json", Results)
+    if not manifest.complete:
+        raise UserError(f"{path} is not complete", hint="finish it with `llmc eval … --resume`")
+    for name, task in results.tasks.items():
+        if name not in manifest.tasks:
+            raise UserError(f"{path}/results.json: task {name!r} is not in manifest.json")
+        if task.primary not in task.metrics:
+            raise UserError(f"{path}/results.json: task {name!r} has no metric {task.primary!r}, its primary one")
+        if not (path / "samples" / sample_file_name(name)).is_file():
+            raise UserError(f"{path}/samples/{sample_file_name(name)} is missing")
+    return Run(path=path, manifest=manifest, results=results)
+
+
+def _read(path: Path, form: type[Any]) -> Any:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing", hint="give the folder that `llmc eval --out` wrote") from None
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} can't be read: {error}") from None
+    if isinstance(data, dict) and data.get("schema") not in (None, SCHEMA):
+        raise UserError(
+            f"{path} has schema {data['schema']!r}, this llmc reads {SCHEMA}", hint="evaluate again, or update llmc"
+        )
+    try:
+        return form.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{path}: {where}: {first['msg'].lower()}", hint="evaluate again, or update llmc") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number that JSON knows")

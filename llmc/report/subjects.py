@@ -1,0 +1,239 @@
+"""What a rule speaks of, and the evidence on it: suites, dimensions and tasks of two joined runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from llmc.errors import UserError
+from llmc.evaluate.paired import Difference, mean_of_differences
+from llmc.evaluate.verdict import Evidence
+from llmc.report.joined import Joined
+from llmc.report.pairs import TaskPair
+from llmc.report.policy import Level, Override, Rule, Tolerance
+from llmc.report.runs import TaskResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """One row to judge: a suite, dimension or task with its member tasks in the dense run."""
+
+    level: Level
+    name: str
+    suite: str
+    dimension: str | None
+    tasks: tuple[str, ...]
+
+
+def is_trust(dimension: str | None) -> bool:
+    """Whether a dimension is one of trust's; the benign score is measured beside them and is none."""
+    return dimension is not None and not dimension.startswith("benign")
+
+
+def subjects(joined: Joined, rule: Rule) -> list[Subject]:
+    """The rows that a rule matches, tasks that only the dense run has among them."""
+    found: dict[str, list[tuple[str, TaskResult]]] = {}
+    for name, result in joined.dense.results.tasks.items():
+        if rule.suite not in ("*", result.suite) or rule.task not in (None, name):
+            continue
+        if rule.dimension not in (None, result.dimension):
+            continue
+        if rule.metric not in ("primary", *result.metrics):
+            continue
+        if rule.level == "dimension" and not is_trust(result.dimension):
+            continue
+        group = {"task": name, "suite": result.suite, "dimension": result.dimension or ""}[rule.level]
+        found.setdefault(group, []).append((name, result))
+    return [
+        Subject(
+            level=rule.level,
+            name=group,
+            suite=members[0][1].suite,
+            dimension=members[0][1].dimension if rule.level != "suite" else None,
+            tasks=tuple(name for name, _ in members),
+        )
+        for group, members in found.items()
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is asked of a subject, once overrides are looked up."""
+
+    tolerance: Tolerance
+    min_items: int | None
+
+
+def asked_of(subject: Subject, tolerance: Tolerance, overrides: Sequence[Override]) -> Asked:
+    """The tolerance and number of items for a subject: a rule's own, or an override's."""
+    minimum = None
+    for override in overrides:
+        if override.names(subject.level, subject.name):
+            tolerance = override.tolerance() or tolerance
+            minimum = override.min_items or minimum
+    return Asked(tolerance=tolerance, min_items=minimum)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """The evidence on a subject with what a row shows beside it."""
+
+    subject: Subject
+    evidence: Evidence
+    unit: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Base:
+    """Dense's level and chance over the member tasks, turned so that higher is better, as shares."""
+
+    dense: float
+    chance: float | None
+    at_chance: bool
+
+
+def gather(joined: Joined, subject: Subject, asked: Asked, rule: Rule, *, error_place: str | None = None) -> Found:
+    """The evidence on one subject.
+
+    `error_place` (a file and rule) makes a points tolerance of more than half the distance from dense to chance an
+    error; without it the tolerance is cut to that half and the row says so.
+    """
+    reason = _not_compared(joined, subject)
+    if reason is not None:
+        evidence = Evidence(name=subject.name, difference=None, not_compared=reason)
+        return Found(subject=subject, evidence=evidence, unit="points", notes=())
+    tasks, notes = _averaged(joined, subject, rule.metric)
+    weights = [rule.weights.get(task, 1.0) for task in tasks]
+    difference = _mean([joined.difference(task, rule.metric) for task in tasks], weights, joined)
+    base = _base(joined, tasks, weights, rule.metric)
+    margin = None if base is None else asked.tolerance.margin(base.dense)
+    if base is not None and base.chance is not None and margin is not None:
+        half = (base.dense - base.chance) / 2
+        if margin > half:
+            if error_place is not None and asked.tolerance.points is not None and not base.at_chance:
+                raise UserError(
+                    f"{error_place}: a tolerance of {asked.tolerance.points:g} points for {subject.name} is more than "
+                    f"half of dense's distance from chance ({100 * (base.dense - base.chance):.1f} points)",
+                    hint=f"ask for at most {100 * half:.1f} points there, or give a relative tolerance",
+                )
+            margin = half
+            if half > 0:
+                notes.append(f"the tolerance is cut to {100 * half:.1f} points, half of dense's distance from chance")
+    quiet, words = _without_silence(joined, tasks, weights, rule.metric)
+    collapsed = [task for task in subject.tasks if task in joined.collapses]
+    evidence = Evidence(
+        name=subject.name,
+        difference=difference,
+        not_compared=None if difference is not None else "no item could be marked in both runs",
+        margin=margin,
+        collapse=_collapse_words(joined, subject, collapsed),
+        without_silence=quiet,
+        silence=words,
+        collapsed_elsewhere=next((task for task in joined.collapses if task not in subject.tasks), None),
+        broken_model=joined.broken,
+        at_chance=base is not None and base.at_chance,
+        min_items=asked.min_items,
+    )
+    return Found(subject=subject, evidence=evidence, unit=joined.unit(tasks[0], rule.metric), notes=tuple(notes))
+
+
+def _not_compared(joined: Joined, subject: Subject) -> str | None:
+    for task in subject.tasks:
+        prefix = "" if subject.level == "task" else f"{task}: "
+        if task not in joined.tasks:
+            return f"{prefix}only the dense run has it"
+        pair = joined.tasks[task]
+        if pair.not_compared is not None:
+            return prefix + pair.not_compared
+        facts = pair.dense_result.metrics[pair.primary]
+        if facts.kind != "statistic" and (unscored := _unscored(joined, pair)) is not None:
+            return prefix + unscored
+    return None
+
+
+def _unscored(joined: Joined, pair: TaskPair) -> str | None:
+    n = joined.measured(pair.name).n_unscored
+    if n / pair.n_paired > joined.policy.compare.max_unscored:
+        return f"{n:,} of {pair.n_paired:,} items could be marked in one run only"
+    return None
+
+
+def _averaged(joined: Joined, subject: Subject, metric: str) -> tuple[list[str], list[str]]:
+    """The member tasks that enter the mean: those counted in points, where there are any."""
+    if len(subject.tasks) == 1:
+        return list(subject.tasks), []
+    shares = [task for task in subject.tasks if joined.unit(task, metric) == "points"]
+    left_out = [task for task in subject.tasks if task not in shares]
+    if not shares or not left_out:
+        return list(subject.tasks), []
+    return shares, [f"not in the mean, because not a share: {', '.join(left_out)}"]
+
+
+def _mean(found: Sequence[Difference | None], weights: Sequence[float], joined: Joined) -> Difference | None:
+    known = [d for d in found if d is not None]
+    if len(known) != len(found) or not known:
+        return None
+    if len(known) == 1:
+        return known[0]
+    return mean_of_differences(known, weights, confidence=joined.policy.stats.confidence)
+
+
+def _without_silence(
+    joined: Joined, tasks: Sequence[str], weights: Sequence[float], metric: str
+) -> tuple[Difference | None, str | None]:
+    found = [joined.without_silence(task, metric) for task in tasks]
+    words = next((said for _, said in found if said is not None), None)
+    if words is None:
+        return None, None
+    return _mean([difference for difference, _ in found], weights, joined), words
+
+
+def _collapse_words(joined: Joined, subject: Subject, collapsed: Sequence[str]) -> str | None:
+    if not collapsed:
+        return None
+    first = joined.collapses[collapsed[0]]
+    return first if subject.level == "task" else f"{collapsed[0]}: {first}"
+
+
+def _base(joined: Joined, tasks: Sequence[str], weights: Sequence[float], metric: str) -> _Base | None:
+    levels = list(_levels(joined, [joined.tasks[task] for task in tasks], metric))
+    if any(level is None for level in levels) or sum(weights) <= 0:
+        return None
+    known = [level for level in levels if level is not None]
+    share = [w / sum(weights) for w in weights]
+    chances = [level.chance for level in known]
+    chance = None
+    if all(c is not None for c in chances):
+        chance = sum(w * (c or 0.0) for w, c in zip(share, chances, strict=True))
+    return _Base(
+        dense=sum(w * level.dense for w, level in zip(share, known, strict=True)),
+        chance=chance,
+        at_chance=all(level.at_chance for level in known),
+    )
+
+
+def _levels(joined: Joined, pairs: Sequence[TaskPair], metric: str) -> Iterator[_Base | None]:
+    for pair in pairs:
+        facts = pair.metric(metric)
+        if facts is None:
+            yield None
+            continue
+        higher = facts.direction == "higher"
+        if joined.unit(pair.name, metric) != "points":
+            yield _Base(dense=1.0, chance=None, at_chance=False)
+        elif facts.kind == "statistic":
+            value = facts.value or 0.0
+            yield _Base(dense=value if higher else 1 - value, chance=None, at_chance=False)
+        else:
+            level = joined.measured(pair.name, metric).dense
+            if level is None:
+                yield None
+                continue
+            chance = facts.chance if facts.chance is None or higher else 1 - facts.chance
+            edge = level.low if higher else (None if level.high is None else 1 - level.high)
+            yield _Base(
+                dense=level.value if higher else 1 - level.value,
+                chance=chance,
+                at_chance=chance is not None and edge is not None and edge <= chance,
+            )

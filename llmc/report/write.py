@@ -1,0 +1,48 @@
+"""Writes a comparison to files: the page, Markdown, JSON, and every flipped item."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from llmc.errors import UserError
+from llmc.report.comparison import Comparison
+from llmc.report.flips import collect, write_items
+from llmc.report.judge import Compared
+from llmc.report.markdown import report_markdown
+from llmc.report.page import PageOptions, page
+
+PAGE, MARKDOWN, JSON_FILE, ITEMS = "report.html", "report.md", "comparison.json", "items.jsonl.gz"
+
+
+def to_json(comparison: Comparison) -> str:
+    """`comparison.json`; the same comparison gives the same bytes."""
+    data = comparison.model_dump(mode="json")
+    return json.dumps(data, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+
+
+def write_report(compared: Compared, out: Path, options: PageOptions, *, overwrite: bool) -> list[Path]:
+    """The four files of a report in a new directory; an old one is replaced only when asked."""
+    names = (PAGE, MARKDOWN, JSON_FILE, ITEMS)
+    if out.exists() and any(out.iterdir() if out.is_dir() else [out]) and not overwrite:
+        raise UserError(f"{out} exists", hint="give another --out, or --overwrite")
+    out.mkdir(parents=True, exist_ok=True)
+    flips = collect(compared.joined)
+    write_items(out / ITEMS, compared.joined, flips, redact=options.redact)
+    write_text(out / PAGE, page(compared, flips, options))
+    write_text(out / MARKDOWN, report_markdown(compared.comparison) + "\n")
+    write_text(out / JSON_FILE, to_json(compared.comparison))
+    return [out / name for name in names]
+
+
+def write_page(compared: Compared, path: Path, options: PageOptions) -> None:
+    """The page alone."""
+    write_text(path, page(compared, collect(compared.joined), options))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Puts a text in place in one step; lone surrogates of model output become replacement characters."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(text.encode("utf-8", "replace"))
+    part.replace(path)
