@@ -29,17 +29,17 @@ def rescore(
     if not own.keys() & set(before.tasks):
         raise UserError(f"{run} has no task of the suite trust", hint="other suites have one version of their rules")
     ctx = context(before.manifest, scorer=scorer, data_root=data_root)
+    again = {name: mark_again(own[name], ctx, before.samples(name)) for name in before.tasks if name in own}
     writer = RunWriter(out)
     manifest: dict[str, Any] = {**before.manifest, "tasks": dict(before.manifest["tasks"])}
     results: dict[str, Any] = {"tasks": dict(before.results["tasks"])}
     writer.begin(manifest)
     for name in before.tasks:
-        if name not in own:
+        if name not in again:
             writer.write_samples(name, before.samples(name))
             continue
-        again = mark_again(own[name], ctx, before.samples(name))
-        writer.write_samples(name, again.samples)
-        results["tasks"][name] = again.results
+        writer.write_samples(name, again[name].samples)
+        results["tasks"][name] = again[name].results
         manifest["tasks"][name] = {**manifest["tasks"][name], "scorer": scorer}
     results["dimensions"] = {one.name: _dimension(one, results["tasks"]) for one in dimensions}
     writer.finish(manifest, results)
