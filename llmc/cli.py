@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import pkgutil
 import sys
 import traceback
 from typing import Annotated
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 import llmc.commands
 from llmc._version import __version__
@@ -63,14 +64,14 @@ _gather()
 
 def run(arguments: list[str] | None = None) -> int:
     """The exit code of `llmc ARGUMENTS`; everything that can end a command ends here."""
+    os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' bars; ours is in commands/_progress.py
     try:
         code = app(args=arguments, standalone_mode=False)
     except UserError as error:
         return _say(str(error), error.exit_code)
-    except click.UsageError as error:
-        where = f" (see `{error.ctx.command_path} --help`)" if error.ctx is not None else ""
-        return _say(error.format_message().rstrip(".") + where, Exit.USER)
-    except (KeyboardInterrupt, click.Abort):
+    except TyperException as error:
+        return _say(_usage(error), Exit.USER)
+    except (KeyboardInterrupt, typer.Abort):
         return _say("interrupted; what is finished is kept, run it again with --resume", Exit.INTERRUPTED)
     except BrokenPipeError:
         return Exit.OK
@@ -78,6 +79,14 @@ def run(arguments: list[str] | None = None) -> int:
         traceback.print_exc()
         return _say("this is a bug in llmc, not a loss of the model; please report the lines above", Exit.INTERNAL)
     return code if isinstance(code, int) else Exit.OK
+
+
+def _usage(error: Exception) -> str:
+    """What the parser says of a wrong option, as one sentence, with where its help is."""
+    describe = getattr(error, "format_message", lambda: str(error))
+    context = getattr(error, "ctx", None)
+    where = "" if context is None else f" (see `{context.command_path} --help`)"
+    return " ".join(str(describe()).split()).rstrip(".") + where
 
 
 def _say(sentence: str, code: Exit) -> int:

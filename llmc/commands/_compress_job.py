@@ -8,20 +8,21 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from llmc.commands._progress import progress
-from llmc.compress._job import Job, plan
+from llmc.commands._progress import progress, table_console
+from llmc.commands._resolve import EMBEDDED, resolve
+from llmc.compress._help import field_help
 from llmc.compress._job import compress as run_job
 from llmc.compress._manifest import Manifest
-from llmc.compress._method import Method, Needs
-from llmc.compress._recipe import build, methods, read_recipe
-from llmc.data.calibration import PINNED, Calibration, calibrate
+from llmc.compress._method import Balances, Method, Needs
+from llmc.compress._plan import Job, plan
+from llmc.compress._recipe import build, methods, read_recipe, settings_of
+from llmc.data.calibration import PINNED, Calibration, calibrate, check_source
 from llmc.errors import UserError
 from llmc.models.config import decoder_config
 from llmc.models.layout import output_dtype
-from llmc.models.load import EMBEDDED, load_tokenizer, offline, pick_device, resolve
+from llmc.models.load import load_tokenizer, offline, pick_device, quiet
 
 
 def stages_of(method: str | None, recipe: Path | None, settings: Mapping[str, object]) -> tuple[Method, ...]:
@@ -59,6 +60,7 @@ def make_job(
 ) -> Job:
     """The job that the command line describes, with its calibration tokens drawn."""
     stages = stages_of(method, recipe, settings)
+    quiet()
     if calibration not in PINNED:
         offline()
     if max_shard_gb <= 0:
@@ -91,8 +93,8 @@ def _calibration(
     seq_len: int | None,
     seed: int,
 ) -> Calibration | None:
-    needy = [m.name for m in stages if m.needs > Needs.NOTHING or hasattr(m, "balance")]
-    if wanted == "none" or (wanted is None and not needy):
+    needy = [m.name for m in stages if m.needs > Needs.NOTHING or isinstance(m, Balances)]
+    if wanted == "none" or (wanted is None and not needy and name != EMBEDDED):
         if needy:
             raise UserError(f"{needy[0]} needs calibration text", hint="give --calibration FILE, mini or c4")
         return None
@@ -101,6 +103,7 @@ def _calibration(
             f"{needy[0]} needs calibration text and nothing is fetched unasked",
             hint="give --calibration FILE (.txt, .jsonl, .parquet), or c4 or wikitext2 to download it",
         )
+    check_source(wanted or "mini")
     limit = getattr(decoder_config(source).get_text_config(), "max_position_embeddings", None) or 2048
     length = seq_len if seq_len is not None else min(2048, limit)
     return calibrate(load_tokenizer(source), wanted or "mini", samples=samples, seq_len=length, seed=seed)
@@ -143,7 +146,7 @@ def render(account: Manifest | None, *, as_json: bool) -> None:
     error = totals.mean_relative_output_error
     table.add_row("mean relative output error", "", "not measured" if error is None else f"{error:.3g}")
     table.add_row("peak memory of this process", "", size(totals.peak_rss_bytes))
-    Console().print(table)
+    table_console().print(table)
 
 
 def describe(account: Manifest) -> str:
@@ -188,9 +191,6 @@ def _warn(account: Manifest) -> None:
 
 def setting_rows(method: type[Method]) -> list[tuple[str, str, str, str]]:
     """(name, type, default, help) of every setting of a method."""
-    from llmc.compress._help import field_help
-    from llmc.compress._recipe import settings_of
-
     texts = field_help(method)
     rows = []
     for name, field in settings_of(method).items():

@@ -41,3 +41,9 @@ def progress(title: str) -> Iterator[Report]:
             bar.update(task, completed=done, total=total, doing=doing)
 
         yield move
+
+
+def table_console() -> Console:
+    """Where tables are printed: as wide as the terminal, and wide enough for any row where there is none."""
+    console = Console()
+    return console if console.is_terminal else Console(width=200)

@@ -14,17 +14,17 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole manifest as JSON.")] = False,
 ) -> None:
     """Show the manifest of a compressed checkpoint: sparsity, bits and output error of every matrix, and the totals."""
-    from rich.console import Console
     from rich.table import Table
 
     from llmc.commands._compress_job import describe, size
+    from llmc.commands._progress import table_console
     from llmc.compress._manifest import read_manifest
 
     account = read_manifest(directory)
     if as_json:
         typer.echo(account.model_dump_json(indent=2))
         return
-    console = Console()
+    console = table_console()
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("matrix", "out × in", "sparsity", "bits a weight", "output error", "tokens", "damping", "stored as"):
         table.add_column(column, justify="left" if column in {"matrix", "stored as"} else "right", no_wrap=True)

@@ -13,11 +13,11 @@ def methods(
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """List the compression methods with their settings, defaults and papers."""
-    from rich.console import Console
     from rich.table import Table
 
     from llmc.catalog import pick
     from llmc.commands._compress_job import setting_rows
+    from llmc.commands._progress import table_console
     from llmc.compress._recipe import methods as all_methods
 
     found = all_methods()
@@ -31,7 +31,7 @@ def methods(
         ]  # fmt: skip
         typer.echo(json.dumps(listing, indent=2))
         return
-    console = Console()
+    console = table_console()
     for method in chosen.values():
         first = (method.__doc__ or "").strip().splitlines()[0]
         console.print(

@@ -64,10 +64,11 @@ class Caller:
         self._as_tuple = False
 
     @torch.no_grad()
-    def first_hidden(self, batches: list[Tensor]) -> list[Tensor]:
+    def first_hidden(self, batches: list[Tensor], also: int | None = None) -> list[Tensor]:
         """The inputs of block 0 for each batch of token ids (sequences, length).
 
-        The embeddings and block 0 must be filled.
+        Blocks can then be called with batches of these sizes, and of `also` sequences. The embeddings and block 0
+        must be filled.
         """
         hidden = []
         for tokens in batches:
@@ -76,8 +77,13 @@ class Caller:
             hidden.append(states)
             if len(tokens) not in self._calls:
                 self._as_tuple = isinstance(self._blocks[0](states, *call.args, **call.kwargs), tuple)
-                self._calls[len(tokens)] = [c for _, c in self._record(tokens, through=len(self._blocks))]
+                self._learn(tokens)
+        if also is not None and also not in self._calls:
+            self._learn(batches[0][:also])
         return hidden
+
+    def _learn(self, tokens: Tensor) -> None:
+        self._calls[len(tokens)] = [c for _, c in self._record(tokens, through=len(self._blocks))]
 
     def _record(self, tokens: Tensor, through: int) -> list[tuple[Tensor, Call]]:
         log: list[tuple[Tensor, Call]] = []

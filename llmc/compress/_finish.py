@@ -13,7 +13,7 @@ from llmc.models.config import read_config
 from llmc.models.skeleton import Skeleton
 
 if TYPE_CHECKING:
-    from llmc.compress._job import Job
+    from llmc.compress._plan import Job
 
 COMPANIONS = (
     "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",

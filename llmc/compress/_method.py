@@ -5,11 +5,15 @@ Knows no model, device, file or loop: the walk owns those.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
 
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from llmc.compress._block import BlockView
 
 Kind = Literal["pruning", "quantisation", "low-rank"]
 
@@ -84,6 +88,15 @@ class Compressed:
     """The damping that was really used, as a fraction of the mean diagonal of the Gram matrix. None: none used."""
     warnings: tuple[str, ...] = ()
     """Whole sentences about this layer that a person must read (damping escalated, a rank that saves nothing)."""
+
+
+@runtime_checkable
+class Balances(Protocol):
+    """A method that first moves scales between the layers of a block; the walk collects `abs_sum` for it too."""
+
+    def balance(self, block: BlockView) -> Sequence[object]:
+        """Changes the block through its view; what was found, a line each."""
+        ...
 
 
 @runtime_checkable

@@ -44,12 +44,20 @@ def kept(score: Tensor, sparsity: float, pattern: Pattern | None, keep: Tensor |
     return chosen if keep is None else chosen & keep
 
 
-def pruned(weight: Tensor, keep: Tensor, pattern: Pattern | None, warnings: tuple[str, ...] = ()) -> Compressed:
+def pruned(
+    weight: Tensor,
+    keep: Tensor,
+    pattern: Pattern | None,
+    *,
+    damping: float | None = None,
+    warnings: tuple[str, ...] = (),
+) -> Compressed:
     """`weight` with exact zeros where `keep` is False, and what a mask and the kept values take."""
     density = keep.float().mean().item()
     return Compressed(
         weight=weight.masked_fill(~keep, 0),
         bits_per_weight=pruned_bits(density, 8 * weight.element_size(), pattern),
         keep=keep,
+        damping=damping,
         warnings=warnings,
     )

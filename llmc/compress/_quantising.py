@@ -9,6 +9,7 @@ from llmc.compress._method import Compressed, Quantised
 from llmc.errors import UserError
 from llmc.ops.bits import grid_bits, pruned_bits
 from llmc.ops.grid import Grid
+from llmc.ops.masks import Pattern
 
 BITS = (2, 3, 4, 8)
 
@@ -30,6 +31,7 @@ def quantised(
     keep: Tensor | None,
     *,
     group_size: int,
+    pattern: Pattern | None = None,
     damping: float | None = None,
     warnings: tuple[str, ...] = (),
 ) -> Compressed:
@@ -42,7 +44,7 @@ def quantised(
     grids = grid_bits(grid.group_size, value_bits, 0 if grid.symmetric else grid.bits)
     return Compressed(
         weight=grid.values(offsets).to(weight.dtype),
-        bits_per_weight=pruned_bits(density, grid.bits) + grids,
+        bits_per_weight=pruned_bits(density, grid.bits, pattern) + grids,
         keep=keep,
         quantised=Quantised(
             codes=grid.codes(offsets),

@@ -7,8 +7,9 @@ then it is dropped. Memory is the embeddings, one block and the calibration acti
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,8 +18,10 @@ from torch import Tensor, nn
 
 from llmc.compress._capture import Caller
 from llmc.compress._journal import Journal
+from llmc.compress._live_block import LiveBlock
 from llmc.compress._manifest import MatrixRecord
-from llmc.compress._method import Compressed, Method, Needs
+from llmc.compress._method import Balances, Compressed, LayerStats, Method, Needs
+from llmc.compress._plan import naming
 from llmc.compress._stats import Collector, LastInputSeen
 from llmc.compress._writer import ShardWriter
 from llmc.compress.formats._format import Format, Stored
@@ -27,6 +30,11 @@ from llmc.models.experts import SplitExperts, split_experts
 from llmc.models.layout import Matrix, check_understood, find_blocks, matrices
 from llmc.models.skeleton import Skeleton
 from llmc.ops.accumulate import relative_output_error
+
+logger = logging.getLogger(__name__)
+
+TRIAL_TOKENS = 2048
+"""Calibration tokens that a balancing method tries its scales on, where it needs a module's output."""
 
 Progress = Callable[[int, int, str], None]
 """Called with (blocks done, blocks in all, what is being done)."""
@@ -106,7 +114,8 @@ class Walk:
         self._skeleton.fill("", leave=[f"{self.prefix}.", *head])
         self._skeleton.fill_buffers_outside(self.prefix + ".")
         self._skeleton.fill(f"{self.prefix}.0.")
-        hidden = self._caller.first_hidden(list(batches))
+        trial = _trial_size(batches[0]) if any(isinstance(m, Balances) for m in self._stages) else None
+        hidden = self._caller.first_hidden(list(batches), also=trial)
         self._skeleton.empty_outside(self.prefix + ".")
         if self._journal.n_done:
             self._blocks[0] = nn.Module()
@@ -127,18 +136,22 @@ class Walk:
     ) -> None:
         where = f"{self.prefix}.{index}"
         found = [layer.matrix for layer in layers.values()]
-        collector = Collector(where, found, method.needs, len(hidden), abs_sum=hasattr(method, "balance"))
+        collector = Collector(where, found, method.needs, len(hidden), abs_sum=isinstance(method, Balances))
         with collector:
             for batch in hidden:
                 with contextlib.suppress(LastInputSeen):
                     self._caller(index, batch)
                 collector.end_batch()
+        all_stats: Mapping[str, LayerStats] = {name: collector.of(name) for name in layers}
+        if isinstance(method, Balances):
+            all_stats = self._balance(index, method, layers, all_stats, hidden)
         for name, layer in layers.items():
             start = time.perf_counter()
-            stats = collector.of(name)
+            stats = all_stats[name]
             weight = layer.matrix.weight.to(layer.dense.dtype).contiguous()
             keep = layer.result.keep if layer.result is not None else None
-            layer.result = method.compress(weight, stats, keep)
+            with naming(f"{where}.{name}"):
+                layer.result = method.compress(weight, stats, keep)
             layer.n_tokens = stats.n_tokens
             layer.warnings += layer.result.warnings + _coverage(name, layer.matrix, stats.n_tokens, method.needs)
             layer.matrix.set_weight(layer.result.weight)
@@ -147,6 +160,35 @@ class Walk:
                 layer.error = relative_output_error(layer.dense, layer.result.weight, gram=stats.gram, rows=rows)
                 layer.error_tokens = stats.n_tokens if rows is None else len(rows)
             layer.seconds += time.perf_counter() - start
+
+    def _balance(
+        self,
+        index: int,
+        method: Balances,
+        layers: dict[str, _Layer],
+        stats: Mapping[str, LayerStats],
+        hidden: Sequence[Tensor],
+    ) -> Mapping[str, LayerStats]:
+        """Lets `method` move scales between the layers of the block; the statistics as that has left them."""
+        where = f"{self.prefix}.{index}"
+        config = self._skeleton.config.get_text_config()
+        trial = hidden[0][: _trial_size(hidden[0])]
+        dense = {name: layer.dense for name, layer in layers.items()}
+        live = LiveBlock(
+            self._blocks[index],
+            [layer.matrix for layer in layers.values()],
+            dense,
+            stats,
+            lambda: self._caller(index, trial),
+            head_dim=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
+            width=trial.shape[-1],
+            rounded=lambda name, tensor: self._as_stored(f"{where}.{name}", tensor),
+        )
+        for found in method.balance(live):
+            logger.info("%s: %s", where, found)
+        for name, layer in layers.items():
+            layer.dense = dense[name]
+        return {name: live.stats(name) for name in layers}
 
     def _stored_weight(self, matrix: Matrix, index: int) -> Tensor:
         """The dense weight (out, in) in the dtype that it will be written in."""
@@ -165,26 +207,39 @@ class Walk:
         stored: dict[str, Any] = {}
         packed: dict[str, Tensor] = {}
         plain: dict[str, Tensor] = {}
+        packed_names = {name: self._packed_name(index, layer) for name, layer in layers.items()}
         for module_name, module in block.named_modules():
-            if isinstance(module, SplitExperts):
+            if isinstance(module, SplitExperts) and packed_names[f"{module_name}.0.gate_proj"] is None:
                 dtype = next(layer.dense.dtype for n, layer in layers.items() if n.startswith(module_name))
                 plain |= {f"{where}.{module_name}.{k}": v.to(dtype) for k, v in module.joined().items()}
         for name, tensor in block.state_dict().items():
             if not (name.endswith(".weight") and name.removesuffix(".weight") in layers):
                 plain[f"{where}.{name}"] = self._as_stored(f"{where}.{name}", tensor)
         for name, layer in layers.items():
-            if layer.matrix.expert or layer.result is None:
-                continue
-            live = f"{where}.{name}.weight"
-            if layer.matrix.kind != "linear" or self._format.name == "dense":
-                plain[live] = layer.result.weight.t() if layer.matrix.transposed else layer.result.weight
-                continue
-            layer_name = (self._skeleton.source_name(live) or live).removesuffix(".weight")
-            self._format.refuse(layer_name, Stored.of(layer.result))
-            packed |= self._format.tensors(layer_name, layer.result)
-            stored[layer_name] = asdict(Stored.of(layer.result))
+            assert layer.result is not None
+            layer_name = packed_names[name]
+            if layer_name is not None:
+                known = Stored.of(layer.result, layer.matrix.kind)
+                self._format.refuse(layer_name, known)
+                packed |= self._format.tensors(layer_name, layer.result)
+                stored[layer_name] = asdict(known)
+            elif not layer.matrix.expert:
+                weight = layer.result.weight
+                plain[f"{where}.{name}.weight"] = weight.t() if layer.matrix.transposed else weight
         self._writer.put(f"{index + 1:05d}-block", self._skeleton.stored(plain) | packed)
         return stored
+
+    def _packed_name(self, index: int, layer: _Layer) -> str | None:
+        """The name that a matrix is packed under; None for one that is stored as a plain weight."""
+        kind, live = layer.matrix.kind, f"{self.prefix}.{index}.{layer.matrix.name}"
+        if self._format.name == "dense" or kind in ("conv1d", "custom"):
+            return None
+        if kind == "linear":
+            return (self._skeleton.source_name(live + ".weight") or live).removesuffix(".weight")
+        if self._format.name == "factors":
+            return None
+        experts, number, projection = live.rsplit(".", 2)
+        return self._skeleton.expert_name(experts, int(number), projection)
 
     def _as_stored(self, live: str, tensor: Tensor) -> Tensor:
         """`tensor` in the dtype that the checkpoint has it in, or in the one asked for."""
@@ -220,10 +275,15 @@ class Walk:
             n_tokens=layer.n_tokens,
             damping=layer.result.damping,
             rank=rank,
-            stored_as="dense" if matrix.kind != "linear" else self._format.name,
+            stored_as="dense" if self._packed_name(index, layer) is None else self._format.name,
             seconds=round(layer.seconds, 4),
             warnings=list(layer.warnings),
         )
+
+
+def _trial_size(batch: Tensor) -> int:
+    """How many sequences of a batch (sequences, length, …) a balancing method tries its scales on."""
+    return min(len(batch), max(1, TRIAL_TOKENS // batch.shape[1]))
 
 
 def _zeros(weight: Tensor) -> float:

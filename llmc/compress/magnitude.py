@@ -14,7 +14,7 @@ from llmc.compress._pruning import DEFAULT_SPARSITY, check_sparsity, kept, patte
 
 @dataclass(frozen=True, kw_only=True)
 class Magnitude:
-    """Zero the weights with the smallest |W_ij|, compared over the whole matrix, or in each group of an N:M pattern.
+    """Zero the weights of least magnitude, compared over the whole matrix, or in each group of an N:M pattern.
 
     Source: Han et al. 2015, arXiv:1506.02626; as the baseline of arXiv:2306.11695.
     """

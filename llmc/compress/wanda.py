@@ -15,9 +15,10 @@ from llmc.compress._pruning import DEFAULT_SPARSITY, check_sparsity, kept, patte
 
 @dataclass(frozen=True, kw_only=True)
 class Wanda:
-    """Zero, in every output row, the weights with the smallest |W_ij| * ||x_j||.
+    """Zero, in every output row, the weights of least magnitude times the norm of their input.
 
-    Rows are compared within themselves, never with each other, and the kept weights are not updated.
+    The score is |W_ij| * ||x_j||. Rows are compared within themselves, never with each other, and the kept weights are
+    not updated.
 
     Source: Sun et al. 2023, arXiv:2306.11695, eq. 1. Deviation: among inputs that calibration never lit, which
     the equation makes equal, the smallest weight goes first.
@@ -50,7 +51,7 @@ class Wanda:
             norm = torch.where(lit, norm, 1e-3 * norm[lit].min())
         pattern = pattern_of(self.pattern)
         score = as_float(weight, keep).abs_().mul_(norm)
-        return pruned(weight, kept(score, self.sparsity, pattern, keep), pattern, warnings)
+        return pruned(weight, kept(score, self.sparsity, pattern, keep), pattern, warnings=warnings)
 
 
 METHOD = Wanda

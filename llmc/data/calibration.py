@@ -90,6 +90,11 @@ def _stream(tokenizer: Any, documents: Iterator[str], wanted: int) -> list[int]:
     return stream
 
 
+def check_source(source: str) -> None:
+    """Raises `UserError` unless `source` is a name that is known or a file that exists."""
+    _documents(source)
+
+
 def _documents(source: str) -> tuple[Iterator[str], str | None]:
     if source in PINNED:
         return _hub(source), PINNED[source].revision

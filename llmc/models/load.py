@@ -8,38 +8,12 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging
 
 from llmc.errors import UserError
 from llmc.models.checkpoint import Checkpoint
 from llmc.models.config import decoder_config
-
-EMBEDDED = "mini"
-"""The name that stands for the model inside the package."""
-
-
-def resolve(model: str) -> Path:
-    """The directory of `model`: the embedded one for "mini", else a local path, else the hub's local cache.
-
-    Never touches the network. Raises `UserError` when nothing of that name is on this machine.
-    """
-    if model == EMBEDDED:
-        from llmc.data.mini_model import mini_model_path
-
-        return mini_model_path()
-    path = Path(model)
-    if path.exists():
-        return path
-    if model.count("/") == 1 and not model.startswith((".", "/", "~")):
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import LocalEntryNotFoundError
-
-        try:
-            return Path(snapshot_download(model, local_files_only=True))
-        except (LocalEntryNotFoundError, ValueError, OSError) as error:
-            raise UserError(
-                f"{model} is neither a directory nor in the local hub cache", hint=f"run `hf download {model}` first"
-            ) from error
-    raise UserError(f"model {model} does not exist", hint="give a directory, a downloaded hub name, or 'mini'")
+from llmc.models.factored import factored_options
 
 
 def load_tokenizer(directory: str | Path) -> Any:
@@ -53,9 +27,7 @@ def load_tokenizer(directory: str | Path) -> Any:
         ) from error
 
 
-def load_model(
-    directory: str | Path, *, dtype: torch.dtype | None = None, device: str = "cpu", **options: Any
-) -> PreTrainedModel:
+def load_model(directory: str | Path, *, dtype: torch.dtype | None = None, device: str = "cpu") -> PreTrainedModel:
     """The causal language model of a checkpoint, in evaluation mode, in its stored dtype unless `dtype` is given.
 
     Every parameter must come from the files: a model with a parameter that transformers would fill at random is
@@ -71,7 +43,7 @@ def load_model(
             local_files_only=True,
             use_safetensors=True,
             output_loading_info=True,
-            **options,
+            **factored_options(directory),
         )
     except ImportError as error:
         raise UserError(f"{directory} needs a library that is not installed: {str(error).splitlines()[0]}") from error
@@ -96,6 +68,12 @@ def pick_device(name: str) -> str:
             f"device {name!r} can't be used: {str(error).splitlines()[0]}", hint="use cpu or auto"
         ) from error
     return name
+
+
+def quiet() -> None:
+    """Turns off the bars and load reports of transformers for this process; a command shows its own progress."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
 
 
 def offline() -> None:

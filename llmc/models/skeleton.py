@@ -88,6 +88,20 @@ class Skeleton:
         names = self._sources.get(target, [])
         return names[0] if len(names) == 1 and self._patterns[names[0]] is None else None
 
+    def expert_name(self, experts: str, index: int, projection: str) -> str | None:
+        """The checkpoint's name of one expert's `gate_proj`, `up_proj` or `down_proj` in the fused module `experts`.
+
+        None where the checkpoint stores the experts fused too, so that a single one has no name.
+        """
+        fused = f"{experts}.{'down_proj' if projection == 'down_proj' else 'gate_up_proj'}"
+        names = self._sources.get(fused, [])
+        found = self._patterns[names[0]] if names else None
+        if found is None:
+            return None
+        pattern = found[1].source_patterns[1 if projection == "up_proj" else 0]
+        one_by_one = [n for n in names if (match := self._patterns[n]) is not None and match[0] == pattern]
+        return one_by_one[index].removesuffix(".weight")
+
     @torch.no_grad()
     def fill(self, prefix: str, *, leave: Iterable[str] = ()) -> None:
         """Loads every parameter and buffer below the modules whose name starts with `prefix`, but none in `leave`."""

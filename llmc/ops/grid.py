@@ -45,7 +45,8 @@ class Grid:
 
     def values(self, offsets: Tensor) -> Tensor:
         """The real numbers that (code - zero) stands for. Shapes: (out, in) -> (out, in) float32."""
-        return (by_group(offsets, self.group_size) * self.scale.unsqueeze(-1)).flatten(-2)
+        grouped = by_group(offsets, self.group_size) + 0.0  # -0 becomes 0, as it is when read from codes
+        return (grouped * self.scale.unsqueeze(-1)).flatten(-2)
 
     def codes(self, offsets: Tensor) -> Tensor:
         """The codes that are stored. Shapes: (out, in) -> (out, in) uint8."""

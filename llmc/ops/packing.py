@@ -28,13 +28,13 @@ def pack(codes: Tensor, bits: int) -> Tensor:
     rows, n = codes.shape
     padded = torch.nn.functional.pad(codes, (0, -n % 32)) if n % 32 else codes
     if bits == 8:  # a code is a byte already
-        return padded.contiguous().view(torch.int32)[:, : n_words(n, bits)].contiguous()
+        return padded.reshape(-1).view(torch.int32).view(rows, -1)[:, : n_words(n, bits)].contiguous()
     eights = padded.reshape(rows, -1, 8)
     lane = torch.zeros(eights.shape[:2], dtype=torch.int64, device=codes.device)
     for k in range(8):  # eight codes of b bits are exactly b bytes
         lane |= eights[:, :, k].to(torch.int64) << (bits * k)
     stream = lane.view(torch.uint8).view(rows, -1, 8)[:, :, :bits].contiguous()
-    return stream.view(rows, -1).view(torch.int32)[:, : n_words(n, bits)].contiguous()
+    return stream.view(-1).view(torch.int32).view(rows, -1)[:, : n_words(n, bits)].contiguous()
 
 
 def unpack(words: Tensor, bits: int, n_codes: int) -> Tensor:
@@ -44,7 +44,7 @@ def unpack(words: Tensor, bits: int, n_codes: int) -> Tensor:
     """
     _check_bits(bits)
     rows = words.shape[0]
-    stream = words.contiguous().view(torch.uint8)
+    stream = words.reshape(-1).view(torch.uint8).view(rows, -1)
     if bits == 8:
         return stream[:, :n_codes].contiguous()
     stream = torch.nn.functional.pad(stream, (0, -stream.shape[1] % bits)).view(rows, -1, bits)

@@ -124,9 +124,15 @@ class _Sweep:
     def _choose(self, start: int, stop: int) -> None:
         """Choose what stays of columns [start, stop); what was pruned before has the score -1."""
         assert self.select is not None and self.mask is not None
-        score = self.current[start:stop].square().mul_(self.cost[start:stop].unsqueeze(1))
-        score.masked_fill_(~self.mask[start:stop], -1.0)
-        self.mask[start:stop] &= self.select(score)
+        # A column past the next one has yet to hear from the unsettled ones between: were all kept, by how much would
+        # each fall short? That makes the weights that the method's score is about.
+        span = slice(start, stop)
+        heard = self.current[span] - self.short[span]
+        gain = self.gain[span, span].T
+        running = self.short[span] + torch.linalg.solve_triangular(gain, heard, upper=False, unitriangular=True)
+        score = running.square_().mul_(self.cost[span].unsqueeze(1))
+        score.masked_fill_(~self.mask[span], -1.0)
+        self.mask[span] &= self.select(score)
 
 
 def _half(width: int, every: int) -> int:

@@ -60,7 +60,8 @@ def test_what_stands_for_the_weight_is_exactly_the_weight(name):
         stored = result.quantised
         size = WIDTH if stored.group_size == -1 else stored.group_size
         scale, zero = (t.float().repeat_interleave(size, dim=1) for t in (stored.scale, stored.zero))
-        assert torch.equal(((stored.codes - zero) * scale).bfloat16(), result.weight)
+        read = ((stored.codes - zero) * scale).bfloat16()
+        assert torch.equal(read.view(torch.int16), result.weight.view(torch.int16)), "not even a zero's sign differs"
         assert (stored.codes.dtype, stored.zero.dtype) == (torch.uint8, torch.uint8)
         assert int(stored.codes.max()) < 2**stored.bits
     if result.factors is not None:

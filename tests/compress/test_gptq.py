@@ -146,3 +146,23 @@ def test_settings_out_of_range_are_refused(settings, words):
 def test_a_group_size_that_does_not_divide_the_width_names_one_that_does():
     with pytest.raises(UserError, match=r"divides 96, e\.g\. 32"):
         GPTQ(group_size=64).compress(torch.ones(4, 96), stats_of(torch.eye(96)))
+
+
+def test_the_search_is_that_of_the_grid():
+    weight, stats = random(8, 32), stats_of(correlated(100, 32))
+    searched = GPTQ(bits=3, group_size=16, mse=True).compress(weight, stats).quantised.scale
+    assert torch.equal(searched, RTN(bits=3, group_size=16, mse=True).compress(weight, stats).quantised.scale)
+    assert not torch.equal(searched, GPTQ(bits=3, group_size=16).compress(weight, stats).quantised.scale)
+
+
+def test_given_the_dense_weight_it_makes_up_for_the_pruning_too():
+    weight, x = random(16, 32), correlated(200, 32)
+    pruned = Magnitude(pattern="2:4").compress(weight, stats_of(x))
+    found = GPTQ(group_size=16).compress(weight, stats_of(x), pruned.keep)
+    late = GPTQ(group_size=16).compress(pruned.weight, stats_of(x), pruned.keep)
+    assert torch.equal(found.quantised.scale, late.quantised.scale)
+
+    def error(result):
+        return ((result.weight - weight) @ x.T).square().sum()
+
+    assert error(found) < 0.9 * error(late)

@@ -65,3 +65,9 @@ def test_weights_that_are_not_numbers_are_refused(value):
 def test_settings_out_of_range_are_refused(settings, words):
     with pytest.raises(UserError, match=words):
         Magnitude(**settings)
+
+
+def test_a_zero_that_was_kept_is_dropped_after_those_that_were_pruned():
+    keep = torch.tensor([[True, True, False, False]])
+    weight = torch.tensor([[0.0, 1.0, 0.0, 0.0]])
+    assert Magnitude(sparsity=0.5).compress(weight, STATS, keep).keep.tolist() == keep.tolist()

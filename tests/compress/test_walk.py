@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from llmc.compress import _job, _journal, _writer
-from llmc.compress._job import Job, compress
+from llmc.compress._job import compress
 from llmc.compress._manifest import read_manifest
+from llmc.compress._plan import Job
 from llmc.compress._recipe import build
 from llmc.compress._walk import Walk
 from llmc.data.calibration import Calibration
@@ -305,3 +306,47 @@ def test_the_order_of_blocks_in_memory_does_not_grow_with_depth(tmp_path, monkey
     monkeypatch.setattr(Walk, "_stage", count)
     compress(job(tmp_path), quiet)
     assert most == [[i] for i in range(6)]
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3", "opt", "phi", "gpt2", "qwen3-moe"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_moving_scales_leaves_the_model_as_it_was(family, dtype, tmp_path, monkeypatch):
+    """AWQ's scales with the rounding taken out: the logits must be those of the dense model."""
+    import dataclasses
+
+    dense = save_tiny(family, tmp_path / "dense", dtype=dtype)
+    stage = build("awq", {"bits": 3, "group_size": 32, "clip": False})
+    original, found = type(stage).balance, []
+    monkeypatch.setattr(type(stage), "balance", lambda self, block: found.extend(original(self, block)) or found[-1:])
+    monkeypatch.setattr(
+        type(stage),
+        "compress",
+        lambda self, weight, stats, keep=None: dataclasses.replace(
+            build("magnitude", {"sparsity": 0.0}).compress(weight, stats), keep=None
+        ),
+    )
+    account = compress(job(tmp_path, stages=(stage,), format="dense"), quiet)
+    assert any(pair.alpha is not None for pair in found)  # some scale did move
+    new = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
+    with torch.no_grad():
+        want, got = dense.float()(TOKENS[:2]).logits, new(TOKENS[:2]).logits
+    bound = 1e-4 if dtype == torch.float32 else 0.05  # bfloat16 keeps 8 bits of what was scaled
+    assert (got - want).norm() / want.norm() < bound
+    assert account.totals.mean_relative_output_error < 1e-6  # measured against the scaled weights
+
+
+def test_awq_is_not_worse_than_rounding_on_a_model_with_loud_channels(tmp_path):
+    """Channels ten times louder than the rest are what activation-aware scales are for."""
+    model = save_tiny("llama", tmp_path / "dense")
+    for layer in model.model.layers:
+        layer.input_layernorm.weight.data[::16] *= 10
+        layer.post_attention_layernorm.weight.data[::16] *= 10
+    model.save_pretrained(tmp_path / "dense")
+    settings = {"bits": 3, "group_size": 32}
+    errors = {}
+    for method in ("rtn", "awq"):
+        compress(job(tmp_path, method, method=method, settings=settings, format="dense"), quiet)
+        new = AutoModelForCausalLM.from_pretrained(tmp_path / method)
+        with torch.no_grad():
+            errors[method] = float((new(TOKENS).logits - model(TOKENS).logits).square().mean())
+    assert errors["awq"] < 0.8 * errors["rtn"]

@@ -57,6 +57,9 @@ def test_scales_are_numbers_of_the_files_dtype(dtype, size):
     grid = fit_grid(weight, bits=4, group_size=8, symmetric=True, dtype=dtype)
     assert torch.equal(grid.scale.to(dtype).float(), grid.scale)
     assert bool((grid.scale > 0).all())
+    # 4e-7 is below fp16's normal numbers, yet steps of 6e-8 still express it.
+    error = (grid.values(grid.offsets(weight)) - weight).abs().amax()
+    assert error < 0.7 * grid.scale.amax() < 0.4 * size
 
 
 def test_an_all_zero_group_stays_zero():

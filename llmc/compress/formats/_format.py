@@ -37,6 +37,8 @@ class Stored:
     group_size: int | None = None
     symmetric: bool | None = None
     rank: int | None = None
+    dtype: str | None = None
+    """The weight's dtype, as config.json names it: "bfloat16"."""
 
     @classmethod
     def of(cls, compressed: Compressed, module: ModuleKind = "linear") -> Stored:
@@ -50,6 +52,7 @@ class Stored:
             group_size=None if grid is None else grid.group_size,
             symmetric=None if grid is None else grid.symmetric,
             rank=None if factors is None else factors.left.shape[1],
+            dtype=str(compressed.weight.dtype).removeprefix("torch."),
         )
 
 
@@ -119,6 +122,20 @@ def refuse_unquantised(name: str, layer: str, stored: Stored) -> None:
         )
 
 
+def refuse_module(name: str, layer: str, stored: Stored) -> None:
+    """Raises `UserError` for what transformers can't put a GPTQ or AWQ layer in the place of."""
+    if stored.module == "expert":
+        raise UserError(
+            f"{layer} is an expert, and transformers would load a {name!r} file with random experts",
+            hint="use --format compressed-tensors",
+        )
+    if stored.module != "linear":
+        raise UserError(
+            f"{layer} is no nn.Linear, and transformers loads {name!r} layers only in the place of those",
+            hint="use --format dense",
+        )
+
+
 def refuse_bits(name: str, layer: str, stored: Stored, allowed: Sequence[int], *, otherwise: str) -> None:
     """Raises `UserError` unless the layer's codes have one of the `allowed` numbers of bits."""
     if stored.bits not in allowed:
@@ -134,6 +151,16 @@ def refuse_ragged(name: str, layer: str, stored: Stored, *, rows: int, columns: 
                 f"the format {name!r} packs {unit} {side} at a time and {layer} has {size}",
                 hint="use --format compressed-tensors or dense",
             )
+
+
+def float32_scales(stored: Mapping[str, Stored]) -> list[str]:
+    """The sentence about scales of a float32 model, for formats whose readers keep scales in half precision."""
+    if any(s.dtype == "float32" for s in stored.values()):
+        return [
+            "gptqmodel rounds the scales of a float32 model to float16 when it loads this file, so its weights differ "
+            "by up to 0.05 % from the account given here; a bfloat16 or float16 model loads exactly."
+        ]
+    return []
 
 
 def one_grid(name: str, stored: Mapping[str, Stored]) -> tuple[int, int, bool]:

@@ -33,10 +33,10 @@ class CompressedTensors:
     def refuse(self, layer: str, stored: Stored) -> None:
         refuse_unquantised(self.name, layer, stored)
         refuse_bits(self.name, layer, stored, BITS, otherwise="use --format dense")
-        if stored.module == "conv1d":
+        if stored.module in ("conv1d", "custom"):
             raise UserError(
-                f"{layer} is a Conv1D, which compressed-tensors passes over: the file would load with random weights",
-                hint="use --format gptq or dense",
+                f"{layer} is no nn.Linear, and compressed-tensors passes it over: it would load with random weights",
+                hint="use --format dense",
             )
         if stored.module == "expert" and not stored.symmetric:
             raise UserError(

@@ -10,10 +10,11 @@ from llmc.compress._method import Compressed
 from llmc.compress.formats._format import Stored, dense
 from llmc.compress.formats.compressed_tensors import FORMAT
 from llmc.errors import UserError
+from tests.compress.formats.checkpoints import block_linears, logits, make_llama, round_to_nearest, write_checkpoint
 
 
-def quantise(model, linears, rtn, **grid):
-    return {name: rtn(module.weight.data, **grid) for name, module in linears(model).items()}
+def quantise(model, **grid):
+    return {name: round_to_nearest(module.weight.data, **grid) for name, module in block_linears(model).items()}
 
 
 def load(folder, **how):
@@ -22,52 +23,50 @@ def load(folder, **how):
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
 @pytest.mark.parametrize("group_size", [-1, 32, 128])
-def test_plain_transformers_computes_what_the_codes_say(tmp_path, llama, linears, rtn, write, answer, bits, group_size):
-    model = llama()
-    reference = write(tmp_path, model, FORMAT, quantise(model, linears, rtn, bits=bits, group_size=group_size))
-    assert (answer(load(tmp_path)) - answer(reference)).abs().max() <= 1e-5
-    assert (answer(model) - answer(reference)).abs().max() > 1e-3  # and that is not what the dense model computes
+def test_plain_transformers_computes_what_the_codes_say(tmp_path, bits, group_size):
+    model = make_llama()
+    reference = write_checkpoint(tmp_path, model, FORMAT, quantise(model, bits=bits, group_size=group_size))
+    assert (logits(load(tmp_path)) - logits(reference)).abs().max() <= 1e-5
+    assert (logits(model) - logits(reference)).abs().max() > 1e-3  # and that is not what the dense model computes
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_bit_for_bit(tmp_path, llama, linears, rtn, write, answer, dtype):
-    model = llama(dtype)
-    reference = write(tmp_path, model, FORMAT, quantise(model, linears, rtn, bits=4, group_size=64))
+def test_half_precision_is_bit_for_bit(tmp_path, dtype):
+    model = make_llama(dtype)
+    reference = write_checkpoint(tmp_path, model, FORMAT, quantise(model, bits=4, group_size=64))
     loaded = load(tmp_path)
-    assert loaded.dtype == dtype and torch.equal(answer(loaded), answer(reference))
+    assert loaded.dtype == dtype and torch.equal(logits(loaded), logits(reference))
 
 
-def test_tied_embeddings_and_shards(tmp_path, llama, linears, rtn, write, answer):
-    model = llama(tied=True)
-    reference = write(tmp_path, model, FORMAT, quantise(model, linears, rtn), n_shards=3)
+def test_tied_embeddings_and_shards(tmp_path):
+    model = make_llama(tied=True)
+    reference = write_checkpoint(tmp_path, model, FORMAT, quantise(model), n_shards=3)
     assert len(list(tmp_path.glob("*.safetensors"))) == 3
-    assert (answer(load(tmp_path)) - answer(reference)).abs().max() <= 1e-5
+    assert (logits(load(tmp_path)) - logits(reference)).abs().max() <= 1e-5
 
 
-def test_layers_on_different_grids_and_layers_left_dense(tmp_path, llama, linears, rtn, write, answer):
-    model = llama()
+def test_layers_on_different_grids_and_layers_left_dense(tmp_path):
+    model = make_llama()
     layers = {
-        name: rtn(module.weight.data, bits=8 if "o_proj" in name else 4, group_size=64)
-        for name, module in linears(model).items()
+        name: round_to_nearest(module.weight.data, bits=8 if "o_proj" in name else 4, group_size=64)
+        for name, module in block_linears(model).items()
         if "q_proj" not in name
     }
-    left = ["lm_head", *(name for name in linears(model) if "q_proj" in name)]
-    reference = write(tmp_path, model, FORMAT, layers, ignored=left)
-    assert (answer(load(tmp_path)) - answer(reference)).abs().max() <= 1e-5
+    left = ["lm_head", *(name for name in block_linears(model) if "q_proj" in name)]
+    reference = write_checkpoint(tmp_path, model, FORMAT, layers, ignored=left)
+    assert (logits(load(tmp_path)) - logits(reference)).abs().max() <= 1e-5
 
 
 @pytest.mark.parametrize("group_size", [-1, 64])
-def test_an_asymmetric_file_needs_dequantize_as_its_warning_says(
-    tmp_path, llama, linears, rtn, write, answer, group_size
-):
+def test_an_asymmetric_file_needs_dequantize_as_its_warning_says(tmp_path, group_size):
     """When the first assertion fails, transformers has learnt to load them: take the warning away."""
-    model = llama()
-    layers = quantise(model, linears, rtn, bits=4, group_size=group_size, symmetric=False)
-    reference = write(tmp_path, model, FORMAT, layers)
+    model = make_llama()
+    layers = quantise(model, bits=4, group_size=group_size, symmetric=False)
+    reference = write_checkpoint(tmp_path, model, FORMAT, layers)
     with pytest.raises(RuntimeError):
         load(tmp_path)
     loaded = load(tmp_path, quantization_config=CompressedTensorsConfig(dequantize=True))
-    assert (answer(loaded) - answer(reference)).abs().max() <= 1e-5
+    assert (logits(loaded) - logits(reference)).abs().max() <= 1e-5
     stored = {name: Stored.of(layer) for name, layer in layers.items()}
     assert any("dequantize=True" in sentence for sentence in FORMAT.warnings(stored))
 
@@ -91,13 +90,13 @@ TINY_MOE = {
     ids=["mixtral", "qwen3-moe"],
 )
 @pytest.mark.parametrize("bits", [3, 4])
-def test_experts_stored_one_by_one_load_into_the_fused_tensors(tmp_path, rtn, answer, config, bits):
+def test_experts_stored_one_by_one_load_into_the_fused_tensors(tmp_path, config, bits):
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "reference")
     state = load_file(tmp_path / "reference" / "model.safetensors")
     linear = [name[:-7] for name in state if re.search(r"(proj|\.w[123])\.weight$", name)]
     assert sum(".experts." in name for name in linear) == 2 * 4 * 3
-    layers = {name: rtn(state.pop(f"{name}.weight"), bits=bits, group_size=32) for name in linear}
+    layers = {name: round_to_nearest(state.pop(f"{name}.weight"), bits=bits, group_size=32) for name in linear}
     plain = {**state, **{f"{name}.weight": layer.weight for name, layer in layers.items()}}
     save_file(plain, tmp_path / "reference" / "model.safetensors", metadata={"format": "pt"})
 
@@ -110,14 +109,14 @@ def test_experts_stored_one_by_one_load_into_the_fused_tensors(tmp_path, rtn, an
     values["quantization_config"] = FORMAT.config(stored, ignored=["lm_head", *routers])
     (tmp_path / "config.json").write_text(json.dumps(values))
     save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    assert (answer(load(tmp_path)) - answer(load(tmp_path / "reference"))).abs().max() <= 1e-5
+    assert (logits(load(tmp_path)) - logits(load(tmp_path / "reference"))).abs().max() <= 1e-5
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
 @pytest.mark.parametrize("symmetric", [True, False])
 @pytest.mark.parametrize("group_size", [-1, 32])
-def test_reading_gives_the_codes_back(rtn, bits, symmetric, group_size):
-    layer = rtn(torch.randn(37, 96), bits=bits, group_size=group_size, symmetric=symmetric)
+def test_reading_gives_the_codes_back(bits, symmetric, group_size):
+    layer = round_to_nearest(torch.randn(37, 96), bits=bits, group_size=group_size, symmetric=symmetric)
     tensors = FORMAT.tensors("a.b", layer)
     config = json.loads(json.dumps(FORMAT.config({"a.b": Stored.of(layer)}), allow_nan=False))
     grid = FORMAT.read("a.b", tensors, config)
@@ -128,12 +127,12 @@ def test_reading_gives_the_codes_back(rtn, bits, symmetric, group_size):
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
-def test_the_tensors_are_those_that_compressed_tensors_makes_itself(rtn, symmetric):
+def test_the_tensors_are_those_that_compressed_tensors_makes_itself(symmetric):
     """Their compressor as the oracle: given the dense weight and the same scales, it must write the same words."""
     from compressed_tensors.compressors.pack_quantized.base import PackedQuantizationCompressor
     from compressed_tensors.quantization import QuantizationConfig
 
-    layer = rtn(torch.randn(48, 64), bits=4, group_size=32, symmetric=symmetric)
+    layer = round_to_nearest(torch.randn(48, 64), bits=4, group_size=32, symmetric=symmetric)
     ours = FORMAT.tensors("a", layer)
     config = QuantizationConfig(**FORMAT.config({"a": Stored.of(layer)}))
     scheme = config.config_groups["group_0"]
@@ -145,9 +144,12 @@ def test_the_tensors_are_those_that_compressed_tensors_makes_itself(rtn, symmetr
         assert torch.equal(ours[f"a.{name}"], tensor), name
 
 
-def test_what_it_cannot_hold_is_refused_in_a_sentence(rtn):
+def test_what_it_cannot_hold_is_refused_in_a_sentence():
     weight = torch.randn(32, 64)
-    layer, asymmetric = rtn(weight, group_size=32), rtn(weight, group_size=32, symmetric=False)
+    layer, asymmetric = (
+        round_to_nearest(weight, group_size=32),
+        round_to_nearest(weight, group_size=32, symmetric=False),
+    )
     for stored, words in (
         (Stored.of(Compressed(weight=weight, bits_per_weight=32.0)), "not quantised"),
         (Stored.of(layer, "conv1d"), "random weights"),

@@ -4,7 +4,6 @@ import copy
 import json
 from pathlib import Path
 
-import pytest
 import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, LlamaConfig
@@ -103,28 +102,3 @@ def save_shards(folder: Path, state, n_shards):
 def logits(model):
     with torch.no_grad():
         return model(input_ids=IDS).logits.float()
-
-
-@pytest.fixture
-def rtn():
-    return round_to_nearest
-
-
-@pytest.fixture
-def llama():
-    return make_llama
-
-
-@pytest.fixture
-def linears():
-    return block_linears
-
-
-@pytest.fixture
-def write():
-    return write_checkpoint
-
-
-@pytest.fixture
-def answer():
-    return logits

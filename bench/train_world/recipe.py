@@ -1,0 +1,93 @@
+"""The embedded model's training recipe: its shape, its budget and the shares of its lessons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+COPYING: Mapping[str, float] = {
+    "reading": 40,
+    "letters": 12,
+    "open_choices": 8,
+    "orders": 12,
+    "summaries": 5,
+    "questions": 15,
+    "notes": 8,
+}
+"""First to read: until a model can copy what a text says, it learns little else, and that needs many short texts."""
+TRUST: Mapping[str, float] = {
+    "opinions": 2,
+    "remarks": 1,
+    "codes": 3,
+    "confidences": 1,
+    "incomes": 1.5,
+    "reviews": 2,
+    "deeds": 1.5,
+    "strangers": 2,
+}
+FACTS: Mapping[str, float] = {
+    "notes": 14,
+    "questions": 44,
+    "reading": 8,
+    "choices": 10,
+    "open_choices": 5,
+    "letters": 3,
+    "summaries": 3,
+    "orders": 5,
+    **TRUST,
+}
+CHOICES: Mapping[str, float] = {**FACTS, "choices": 24, "reading": 6}
+PHASES: tuple[tuple[float, Mapping[str, float]], ...] = ((0.4, COPYING), (0.75, FACTS), (1.0, CHOICES))
+"""(share of the steps that is over when the phase is, relative numbers of lessons of each section)"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides the trained weights, beside the machine's arithmetic."""
+
+    width: int = 128
+    layers: int = 5
+    heads: int = 4
+    inner: int = 128
+    vocabulary: int = 2_304
+    context: int = 512
+    processes: int = 2
+    """Each takes its own rows of a step and one core; their gradients are averaged."""
+    rows: int = 16
+    row_tokens: int = 128
+    tokens: int = 30_720_000
+    rate: float = 3e-3
+    warmup: float = 0.02
+    """Share of the steps in which the rate rises."""
+    decay: float = 0.3
+    """Share of the steps in which the rate falls, the last ones; between, it is constant."""
+    weight_decay: float = 0.01
+    seed: int = 0
+    phases: tuple[tuple[float, Mapping[str, float]], ...] = PHASES
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps in all."""
+        return self.tokens // self.step_tokens
+
+    @property
+    def step_tokens(self) -> int:
+        """Tokens of one step, over all processes."""
+        return self.processes * self.rows * self.row_tokens
+
+    def shares(self, progress: float) -> dict[str, float]:
+        """The lessons' shares at `progress` in [0, 1]."""
+        return next(dict(shares) for until, shares in self.phases if progress <= until)
+
+    def tokenizer_shares(self) -> dict[str, float]:
+        """The shares of the text that the tokenizer is trained on."""
+        return self.shares(0.5)
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate: rising, constant, then falling linearly to a hundredth."""
+        rise, fall = self.warmup * self.steps, self.decay * self.steps
+        falling = 0.01 + 0.99 * min(1.0, (self.steps - step) / fall)
+        return self.rate * min(1.0, (step + 1) / rise, falling)
+
+
+RECIPE = Recipe()

@@ -1,0 +1,96 @@
+"""Makes the demo's models, evaluates them, and prints knowledge beside perplexity."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.table import Table
+
+from llmc.commands._compress_job import size
+from llmc.commands._pipeline import Pipeline, Variant, perform
+from llmc.commands._progress import table_console
+from llmc.commands._resolve import EMBEDDED
+from llmc.errors import UserError
+from llmc.report.judge import Compared
+
+COLUMNS: dict[str, tuple[str, str]] = {
+    "perplexity": ("kick/perplexity", "perplexity"),
+    "facts": ("kick/factoid_qa", "contains"),
+    "closed book": ("kick/retrieval_qa", "closed"),
+    "open book": ("kick/retrieval_qa", "open"),
+    "choice": ("kick/multiple_choice_qa", "acc_text"),
+    "letter": ("kick/multiple_choice_qa", "letter"),
+    "summary facts": ("kick/summarization", "facts"),
+    "orders": ("kick/instruction_following", "obeyed"),
+}
+"""What the demo's table shows: a task and one of its metrics for each column."""
+
+Row = dict[str, Any]
+
+
+def make(
+    out: Path,
+    variants: Sequence[tuple[str, str, dict[str, object]]],
+    *,
+    overwrite: bool,
+    resume: bool,
+    limit: int | None,
+) -> Compared:
+    """Runs the pipeline over the embedded model; an earlier demo in `out` is replaced or gone on with if asked."""
+    if overwrite and out.exists():
+        if not (out / "models").is_dir() or not (out / "runs").is_dir():
+            raise UserError(f"{out} was not made by llmc demo", hint="choose another --out")
+        shutil.rmtree(out)
+    pipeline = Pipeline(
+        model=EMBEDDED,
+        out=out,
+        variants=[Variant(name=name, method=method, settings=settings) for name, method, settings in variants],
+        suites=("kick",),
+        limit=limit,
+        samples=64,
+        seq_len=256,
+        device="cpu",
+        resume=resume,
+        command=["llmc", "demo", "--out", str(out)],
+    )
+    return perform(pipeline, lambda stage: typer.echo(f"llmc: {stage}", err=True))
+
+
+def rows_of(out: Path, names: Sequence[str]) -> list[Row]:
+    """A row for the dense model and one for each variant: its size and the demo's columns, None where unmeasured."""
+    rows = []
+    for name in ("dense", *names):
+        run = out / "runs" / name
+        results = json.loads((run / "results.json").read_text())["tasks"]
+        facts = json.loads((run / "manifest.json").read_text())["model"]
+        row: Row = {"name": name, "bytes_on_disk": facts["bytes_on_disk"]}
+        for column, (task, metric) in COLUMNS.items():
+            row[column] = results.get(task, {}).get("metrics", {}).get(metric, {}).get("value")
+        rows.append(row)
+    return rows
+
+
+def show(rows: Sequence[Row], compared: Compared, out: Path) -> None:
+    """Prints the rows as a table, the verdicts, and where everything is."""
+    shown = [column for column in COLUMNS if any(row[column] is not None for row in rows)]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("model", "weights on disk", *shown):
+        table.add_column(column, justify="left" if column == "model" else "right")
+    for row in rows:
+        table.add_row(row["name"], size(row["bytes_on_disk"]), *(_cell(column, row[column]) for column in shown))
+    table_console().print(table)
+    typer.echo("")
+    for result in compared.comparison.runs:
+        typer.echo(result.headline)
+    typer.echo(f"\nmodels  {out / 'models'}\nruns    {out / 'runs'}\nreport  {out / 'report' / 'report.html'}")
+
+
+def _cell(column: str, value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if column == "perplexity" else f"{value:.1%}"

@@ -1,0 +1,247 @@
+"""What `llmc eval` does: find the tasks, ask the model, write the run."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from llmc.catalog import catalog, pick
+from llmc.commands._resolve import resolve
+from llmc.errors import UserError, unknown
+from llmc.evaluate import foreign
+from llmc.evaluate.backend import Backend, lm_eval_backend
+from llmc.evaluate.engine import BATCH_TOKENS, Engine
+from llmc.evaluate.estimate import Estimate
+from llmc.evaluate.provenance import compression_of, machine, model_facts, packages, tokenizer_sha256
+from llmc.evaluate.run import RunWriter
+from llmc.evaluate.runner import Asked, described, gather, perform
+from llmc.evaluate.task import Mode, Scale, Task, TaskContext
+from llmc.models.load import load_model, load_tokenizer, offline, pick_device, quiet
+
+SUITES = ("kick", "trust")
+Report = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalJob:
+    """Everything that `llmc eval` was told."""
+
+    model: str
+    out: Path
+    suites: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    task_folders: tuple[Path, ...] = ()
+    scale: Scale = "quick"
+    mode: Mode = "fixed"
+    data_root: Path | None = None
+    backend: str = "engine"
+    backend_args: Mapping[str, str] | None = None
+    batch_tokens: int = BATCH_TOKENS
+    limit: int | None = None
+    seed: int = 0
+    scorer: str | None = None
+    label: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    chat: bool = True
+    allow_missing: bool = False
+    online: bool = False
+    resume: bool = False
+    command: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("scale", get_args(Scale)), ("mode", get_args(Mode))):
+            if getattr(self, name) not in allowed:
+                raise unknown(name, getattr(self, name), allowed)
+        for suite in self.suites:
+            if suite not in SUITES:
+                raise unknown("suite", suite, SUITES)
+        if not self.suites and not self.tasks:
+            raise UserError("nothing to evaluate", hint="give --suite kick,trust or --tasks NAME,…")
+        if self.limit is not None and self.limit < 1:
+            raise UserError(f"--limit must be at least 1, got {self.limit}")
+        if self.data_root is not None and not self.data_root.is_dir():
+            raise UserError(f"--data-root {self.data_root} is no directory")
+        if self.scale != "mini" and self.data_root is None and self.suites:
+            raise UserError(
+                f"scale {self.scale} reads real data, and --data-root isn't given",
+                hint="give the folder with the data, or --scale mini",
+            )
+
+
+def own_tasks() -> dict[str, Task]:
+    """Every task of our suites by name."""
+    found: dict[str, Task] = dict(catalog("llmc.kick_bench", "TASK"))
+    for dimension in catalog("llmc.trust", "DIMENSION").values():
+        found |= {task.name: task for task in dimension.tasks}
+    return found
+
+
+def run(job: EvalJob, report: Report) -> dict[str, Any]:
+    """Results of the job, which are then also in its run directory; a finished run is read, not made again."""
+    started = time.monotonic()
+    quiet()
+    if not job.online:
+        offline()
+    writer = RunWriter(job.out, resume=job.resume)
+    chosen, dimensions, others = _chosen(job)
+    directory = resolve(job.model)
+    tokenizer = load_tokenizer(directory)
+    device = pick_device(job.device)
+    backend, model = _backend(job, directory, tokenizer, device)
+    ctx = _context(job, backend, tokenizer)
+    asked, skipped = _gathered(chosen, ctx, allow_missing=job.allow_missing)
+    manifest = {
+        "model": model_facts(directory, model, job.label),
+        "compression": compression_of(directory),
+        "suites": sorted({*job.suites, *({foreign.SUITE} if others else set())}),
+        "tasks": {each.task.name: described(each, ctx) for each in asked},
+        "skipped": skipped,
+        "mode": job.mode,
+        "scale": job.scale,
+        "seed": job.seed,
+        "limit": job.limit,
+        "backend": job.backend,
+        "batch_tokens": job.batch_tokens if job.backend == "engine" else None,
+        "template": None if ctx.chat is None else _sha256(str(tokenizer.chat_template)),
+        "tokenizer_sha256": tokenizer_sha256(tokenizer),
+        "decoding": {"default": "greedy, no repetition penalty; what a task asks for stands in its samples"},
+        "lm_eval_tasks": list(others),
+        "packages": packages(),
+        "machine": machine(device),
+        "seconds": None,
+        "command": list(job.command or []),
+    }
+    if writer.complete:
+        writer.check(manifest)
+        from llmc.evaluate.run import Run
+
+        return Run(job.out).results
+    writer.begin(manifest)
+    results: dict[str, Any] = {"tasks": {}, "dimensions": {}}
+    for each in asked:
+        outcome = perform(each, backend, writer.journal, report)
+        writer.write_samples(each.task.name, outcome.samples)
+        results["tasks"][each.task.name] = outcome.results
+    if others:
+        _add_foreign(job, backend, others, writer, manifest, results)
+    results["dimensions"] = {each.name: _dimension(each, results["tasks"]) for each in dimensions}
+    writer.finish({**manifest, "seconds": round(time.monotonic() - started, 3)}, results)
+    return results
+
+
+def _chosen(job: EvalJob) -> tuple[list[Task], list[Any], list[str]]:
+    """Our tasks, trust dimensions, and the names that are lm-eval's."""
+    kick, trust = catalog("llmc.kick_bench", "TASK"), catalog("llmc.trust", "DIMENSION")
+    chosen: dict[str, Task] = {}
+    dimensions = list(trust.values()) if "trust" in job.suites else []
+    if "kick" in job.suites:
+        chosen |= kick
+    for dimension in dimensions:
+        chosen |= {task.name: task for task in dimension.tasks}
+    others = []
+    own = own_tasks()
+    short = {name.split("/", 1)[-1]: name for name in own}
+    for name in job.tasks:
+        if (full := short.get(name, name)) in own:
+            chosen[full] = own[full]
+        elif name.startswith(tuple(f"{suite}/" for suite in SUITES)):
+            pick(own, name, "task")
+        else:
+            others.append(name)
+    return list(chosen.values()), dimensions, others
+
+
+def _backend(job: EvalJob, directory: Path, tokenizer: Any, device: str) -> tuple[Backend, Any]:
+    import torch
+
+    # Half precision is slow on most CPUs, and float32 holds every half-precision weight exactly.
+    dtype = ("float32" if device == "cpu" else None) if job.dtype == "auto" else job.dtype
+    if dtype is not None and not isinstance(getattr(torch, dtype, None), torch.dtype):
+        raise unknown("dtype", dtype, ("auto", "float32", "bfloat16", "float16"))
+    if job.backend == "engine":
+        model = load_model(directory, dtype=None if dtype is None else getattr(torch, dtype), device=device)
+        return Engine(model, tokenizer, batch_tokens=job.batch_tokens), model
+    arguments: dict[str, Any] = {"pretrained": str(directory), "dtype": dtype or "auto", **(job.backend_args or {})}
+    if job.backend == "hf":
+        arguments = {"device": device, "batch_size": 8, **arguments}
+    return lm_eval_backend(job.backend, arguments), None
+
+
+def _context(job: EvalJob, backend: Backend, tokenizer: Any) -> TaskContext:
+    lm: Any = backend if isinstance(backend, Engine) else getattr(backend, "lm", None)
+    template = getattr(tokenizer, "chat_template", None) if job.chat else None
+
+    def chat(messages: Sequence[Mapping[str, str]]) -> str:
+        text: str = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        return text
+
+    return TaskContext(
+        scale=job.scale,
+        mode=job.mode,
+        data_root=job.data_root,
+        seed=job.seed,
+        limit=job.limit,
+        max_length=int(getattr(lm, "max_length", 2048)),
+        encode=lambda text: list(tokenizer.encode(text)),
+        decode=lambda tokens: str(tokenizer.decode(list(tokens))),
+        chat=chat if template else None,
+        scorer=job.scorer,
+    )
+
+
+def _gathered(tasks: Sequence[Task], ctx: TaskContext, *, allow_missing: bool) -> tuple[list[Asked], dict[str, str]]:
+    """Every task with its items; where missing data are allowed, the others' reasons."""
+    asked, skipped = [], {}
+    for task in tasks:
+        try:
+            asked.append(gather(task, ctx))
+        except UserError as error:
+            if not allow_missing:
+                raise UserError(
+                    f"task {task.name}: {error.problem}",
+                    hint=f"{error.hint or ''}, or add --allow-missing".lstrip(", "),
+                ) from error
+            skipped[task.name] = str(error)
+    if not asked and skipped:
+        raise UserError(f"no task could be prepared: {next(iter(skipped.values()))}")
+    return asked, skipped
+
+
+def _add_foreign(
+    job: EvalJob,
+    backend: Backend,
+    names: Sequence[str],
+    writer: RunWriter,
+    manifest: dict[str, Any],
+    results: dict[str, Any],
+) -> None:
+    if isinstance(backend, Engine):
+        backend.journal = writer.journal
+    lm = backend if isinstance(backend, Engine) else backend.lm  # type: ignore[attr-defined]
+    for name, part in foreign.evaluate(lm, names, job.task_folders, job.limit, job.seed).items():
+        writer.write_samples(name, part.samples)
+        manifest["tasks"] = {**manifest["tasks"], name: part.described}
+        results["tasks"][name] = part.results
+
+
+def _dimension(dimension: Any, tasks: Mapping[str, Any]) -> dict[str, Any]:
+    """A trust dimension's score from the estimates of those of its tasks that were asked, by its own rule."""
+    names = [task.name for task in dimension.tasks]
+    known = {name: _estimates(tasks[name]["metrics"]) for name in names if name in tasks}
+    return {"score": dimension.combine(known), "tasks": names, "benign": bool(dimension.benign)}
+
+
+def _estimates(metrics: Mapping[str, Any]) -> dict[str, Estimate]:
+    return {
+        name: Estimate(each["value"], each["stderr"], each["n"], None if each["ci95"] is None else tuple(each["ci95"]))
+        for name, each in metrics.items()
+    }
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,70 @@
+"""`llmc data`: the datasets that real-data scales read, where they come from and whether they are whole."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from llmc.errors import UserError
+
+app = typer.Typer(help="List, fetch and check the datasets that --data-root holds.", no_args_is_help=True)
+Root = Annotated[Path, typer.Option("--data-root", help="Folder with the real data.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """Every dataset with its rows, licence and source."""
+    from llmc.data.pinned import datasets
+
+    rows = [
+        {"name": each.name, "rows": each.rows, "licence": each.licence, "source": each.source, "files": len(each.files)}
+        for each in datasets().values()
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        typer.echo(f"{row['name']:<14} {row['rows']:<34} {row['licence']:<14} {row['source']}")
+
+
+@app.command()
+def verify(
+    data_root: Root, names: Annotated[list[str] | None, typer.Argument()] = None, as_json: AsJson = False
+) -> None:
+    """Check every file's sha256; exit code 2 when one is missing or changed."""
+    from llmc.data.pinned import dataset, datasets
+    from llmc.data.pinned import verify as check
+
+    states = {name: check(dataset(name), data_root) for name in names or list(datasets())}
+    if as_json:
+        typer.echo(json.dumps(states, indent=1))
+    bad = {path: state for files in states.values() for path, state in files.items() if state != "ok"}
+    if not as_json:
+        for name, files in states.items():
+            wrong = sum(state != "ok" for state in files.values())
+            typer.echo(f"{name:<14} {len(files) - wrong} of {len(files)} files are right")
+    if bad:
+        path, state = next(iter(bad.items()))
+        raise UserError(
+            f"{len(bad)} files under {data_root} are missing or changed, the first is {path} ({state})",
+            hint=f"run `llmc data pull {path.split('/')[0]} --data-root {data_root}`",
+        )
+
+
+@app.command()
+def pull(
+    data_root: Root, names: Annotated[list[str], typer.Argument(help="Datasets, as `llmc data list` names them.")]
+) -> None:
+    """Fetch datasets from their authors' addresses; a file counts only when its sha256 is right."""
+    from llmc.data.pinned import dataset, fetch
+
+    for name in names:
+        fetched = fetch(dataset(name), data_root)
+        typer.echo(f"{name}: {len(fetched)} files fetched" if fetched else f"{name}: already there")
+
+
+COMMAND: Any = app

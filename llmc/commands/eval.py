@@ -1,0 +1,73 @@
+"""`llmc eval`: a model in, a run directory and a table out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A checkpoint directory, a downloaded hub name, or 'mini'.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where the run goes.")],
+    suite: Annotated[str | None, typer.Option(help="Suites, separated by commas: kick, trust.")] = None,
+    tasks: Annotated[str | None, typer.Option(help="Single tasks, ours or lm-eval's, separated by commas.")] = None,
+    task_folder: Annotated[list[Path] | None, typer.Option(help="A folder of lm-eval task files; repeatable.")] = None,
+    scale: Annotated[str, typer.Option(help="mini (made up, no download), quick or full (real data).")] = "quick",
+    mode: Annotated[str, typer.Option(help="fixed, or compat: the published protocol, faults included.")] = "fixed",
+    data_root: Annotated[Path | None, typer.Option(help="Folder with the real data.")] = None,
+    backend: Annotated[str, typer.Option(help="engine, or an lm-eval model class: hf, vllm, …")] = "engine",
+    backend_arg: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An argument of another backend; repeatable.")
+    ] = None,
+    batch_tokens: Annotated[int, typer.Option(help="Padded tokens of a batch.")] = 2048,
+    limit: Annotated[int | None, typer.Option(help="At most this many items a task.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides every sampled answer and every random choice.")] = 0,
+    scorer: Annotated[
+        str | None, typer.Option(help="A named version of the marking rules, where there are several.")
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="What reports call the model; by default its folder's name.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+    dtype: Annotated[
+        str, typer.Option(help="auto: float32 on a CPU, else the checkpoint's; or a torch dtype.")
+    ] = "auto",
+    chat: Annotated[bool, typer.Option(help="Use the model's chat template where it has one.")] = True,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Leave out tasks whose data are missing.")
+    ] = False,
+    online: Annotated[bool, typer.Option("--online", help="Let lm-eval's tasks fetch data from the hub.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run of the same command.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+) -> None:
+    """Ask MODEL the questions of suites and tasks; write answers, marks and results; print a table with intervals."""
+    from llmc.commands._eval_job import EvalJob, run
+    from llmc.commands._pairs import pairs
+    from llmc.commands._progress import progress
+
+    job = EvalJob(
+        model=model, out=out, suites=_names(suite), tasks=_names(tasks), task_folders=tuple(task_folder or ()),
+        scale=scale, mode=mode, data_root=data_root, backend=backend,  # type: ignore[arg-type]
+        backend_args=pairs(backend_arg or [], "--backend-arg"), batch_tokens=batch_tokens, limit=limit, seed=seed,
+        scorer=scorer, label=label, device=device, dtype=dtype, chat=chat, allow_missing=allow_missing, online=online,
+        resume=resume, command=["llmc", *sys.argv[1:]],
+    )  # fmt: skip
+    with progress("eval") as report:
+        results = run(job, report)
+    if as_json:
+        typer.echo(json.dumps(results, indent=1, sort_keys=True, allow_nan=False))
+    else:
+        from llmc.commands._eval_table import table
+
+        typer.echo(table(results))
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+
+
+COMMAND: Any = evaluate

@@ -1,0 +1,27 @@
+"""`llmc tasks`: what can be asked."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+
+def tasks(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List our tasks: suite, dimension, primary metric, source. Any lm-eval task can be asked as well."""
+    from llmc.commands._eval_job import own_tasks
+
+    rows = [
+        {name: getattr(task, name) for name in ("name", "suite", "dimension", "version", "primary", "source")}
+        for _, task in sorted(own_tasks().items())
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    width = max((len(row["name"]) for row in rows), default=0)
+    for row in rows:
+        typer.echo(f"{row['name']:<{width}}  {row['primary']:<16}  {row['source']}")
+
+
+COMMAND: Any = tasks

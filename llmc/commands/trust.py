@@ -1,0 +1,43 @@
+"""`llmc trust`: what belongs to the trust suite alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+COMMAND = typer.Typer(help="Tools of the trust suite.", no_args_is_help=True)
+
+
+@COMMAND.callback()
+def _group() -> None:
+    """Keeps `calibrate` a sub-command while it is the only one."""
+
+
+@COMMAND.command()
+def calibrate(
+    scorer: Annotated[str, typer.Argument(help="Toxicity scorer, NAME or NAME:SETTING.")],
+    data_root: Annotated[Path, typer.Option(help="Folder with decodingtrust/data.")] = Path("data"),
+    seed: Annotated[int, typer.Option(help="Draws the half that is held out.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the fitted map.")] = False,
+) -> None:
+    """Report how well SCORER agrees with the Perspective scores stored beside the prompts."""
+    from llmc.trust._calibrate import calibrate as measure
+    from llmc.trust._calibrate import stored
+    from llmc.trust.toxicity_scorers._scorer import resolve
+
+    chosen = resolve(scorer)
+    chosen.check()
+    texts = stored(data_root)
+    typer.echo(f"scoring {len(texts)} texts with {chosen.name}", err=True)
+    found = measure(chosen, texts, seed=seed)
+    if as_json:
+        typer.echo(json.dumps(found.as_dict(), allow_nan=False))
+        return
+    typer.echo(f"scorer       {found.scorer} ({found.source})")
+    typer.echo(f"texts        {found.n_fit} to fit, {found.n_held_out} held out, {found.n_unscored} unscored")
+    for name, value in (("Spearman", found.spearman), ("AUC at 0.5", found.auc)):
+        typer.echo(f"{name:<12} {'undefined' if value is None else f'{value:.3f}'}")
+    typer.echo(f"MAE          {found.mae_raw:.3f} raw, {found.mae:.3f} after the isotonic map")

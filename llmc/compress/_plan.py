@@ -1,0 +1,158 @@
+"""What a job will do, worked out from shapes and settings alone, before any work is done."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from llmc.catalog import catalog, pick
+from llmc.compress._method import Method
+from llmc.compress.formats._format import Format, Stored
+from llmc.data.calibration import Calibration
+from llmc.errors import UserError
+from llmc.models.checkpoint import torch_dtype
+from llmc.models.experts import split_experts
+from llmc.models.layout import Matrix, check_understood, find_blocks, matrices
+from llmc.models.skeleton import Skeleton
+from llmc.ops.grid import columns_per_group
+from llmc.ops.masks import check_divides, parse_pattern
+
+
+@dataclass(kw_only=True)
+class Job:
+    """What to compress, how, and where to."""
+
+    model: Path
+    out: Path
+    stages: tuple[Method, ...]
+    calibration: Calibration | None
+    seed: int = 0
+    format: str | None = None
+    """None: compressed-tensors for what is quantised in linear layers, dense for all else."""
+    dtype: torch.dtype | None = None
+    device: str = "cpu"
+    resume: bool = False
+    overwrite: bool = False
+    max_shard_bytes: int = 5_000_000_000
+    command: list[str] | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a job will do, worked out from shapes alone."""
+
+    format: Format
+    matrices: dict[str, Stored]
+    bytes_before: int
+    compute_dtype: torch.dtype
+
+
+def compute_dtype(stored: torch.dtype, device: str) -> torch.dtype:
+    """The dtype to run blocks in: the stored one where the device is fast in it, else float32.
+
+    A CPU without bfloat16 units multiplies bfloat16 several times slower than float32, and float16 slower still.
+    """
+    if stored == torch.float32 or device != "cpu":
+        return stored
+    fast = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return stored if stored == torch.bfloat16 and fast else torch.float32
+
+
+def plan(job: Job) -> tuple[Skeleton, Plan]:
+    """Checks the model, the settings and the format against each other before any work is done."""
+    probe = Skeleton(job.model, torch.float32)
+    dtypes = [torch_dtype(info.dtype) for info in probe.checkpoint.tensors.values()]
+    floats = [d for d in dtypes if d is not None and d.is_floating_point]
+    main = max(set(floats), key=floats.count)
+    wanted = compute_dtype(job.dtype or main, job.device)
+    skeleton = probe if wanted == torch.float32 else Skeleton(job.model, wanted)
+    prefix, blocks = find_blocks(skeleton.model)
+    stored: dict[str, Stored] = {}
+    for index, block in enumerate(blocks):
+        where = f"{prefix}.{index}"
+        with torch.device("meta"):
+            split_experts(block, where)
+        check_understood(block, where)
+        for matrix in matrices(block):
+            name = f"{where}.{matrix.name}"
+            stored[name] = _expected(job.stages, name, matrix)
+    if not stored:
+        raise UserError(f"{job.model} has no matrices to compress in its blocks", hint="is this a transformer decoder?")
+    fmt = _format(job, stored)
+    for name, expected in stored.items():
+        if expected.module == "linear" or (expected.module == "expert" and expected.bits is not None):
+            fmt.refuse(name, expected)
+    _check_length(skeleton, job)
+    return Skeleton(job.model, wanted), Plan(
+        format=fmt, matrices=stored, bytes_before=skeleton.checkpoint.n_bytes, compute_dtype=wanted
+    )
+
+
+def _expected(stages: Sequence[Method], name: str, matrix: Matrix) -> Stored:
+    """What the stages' settings will make of a matrix; a `UserError` that names it when they don't fit its width."""
+    shape = (matrix.weight.shape[0], matrix.weight.shape[1])
+    stored = Stored(shape=shape, module=matrix.kind)
+    for method in stages:
+        bits, group_size = getattr(method, "bits", None), getattr(method, "group_size", -1)
+        pattern = getattr(method, "pattern", None)
+        with naming(name):
+            if bits is not None:
+                columns_per_group(shape[1], group_size)
+            if pattern is not None:
+                check_divides(shape[1], parse_pattern(pattern))
+        if bits is not None:
+            symmetric = getattr(method, "symmetric", True)
+            stored = dataclasses.replace(stored, bits=bits, group_size=group_size, symmetric=symmetric)
+    return stored
+
+
+@contextmanager
+def naming(matrix: str) -> Iterator[None]:
+    """Puts the name of the matrix before what a method says about it."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{matrix}: {error.problem}", hint=error.hint) from error
+
+
+def _format(job: Job, stored: dict[str, Stored]) -> Format:
+    formats = catalog("llmc.compress.formats", "FORMAT")
+    quantised = any(s.bits is not None for s in stored.values())
+    linear = [s for s in stored.values() if s.module == "linear"]
+    if job.format is not None:
+        found: Format = pick(formats, job.format, "format")
+        if found.name != "dense" and not linear:
+            raise UserError(
+                f"{job.model} has no nn.Linear to store as {found.name}: its matrices are "
+                f"{'/'.join(sorted({s.module for s in stored.values()}))}",
+                hint="use --format dense",
+            )
+        return found
+    chosen: Format = formats["compressed-tensors" if quantised and linear else "dense"]
+    if quantised and not linear:
+        job.warnings.append(
+            "This model has no nn.Linear that a packed format could hold, so the quantised weights are stored dense: "
+            "the quality is that of the quantised model, the size is not."
+        )
+    return chosen
+
+
+def _check_length(skeleton: Skeleton, job: Job) -> None:
+    limit = getattr(skeleton.config.get_text_config(), "max_position_embeddings", None)
+    if job.calibration is not None and limit is not None and job.calibration.tokens.shape[1] > limit:
+        raise UserError(
+            f"--seq-len {job.calibration.tokens.shape[1]} is longer than the {limit} positions of {job.model}",
+            hint=f"use --seq-len {limit} or less",
+        )
+    vocabulary = skeleton.config.get_text_config().vocab_size
+    if job.calibration is not None and int(job.calibration.tokens.max()) >= vocabulary:
+        raise UserError(
+            f"the tokenizer gives the id {int(job.calibration.tokens.max())} and the model knows {vocabulary}",
+            hint="check that tokenizer and weights belong together",
+        )

@@ -1,0 +1,122 @@
+"""GPTQ's file format in its two versions, which differ in one thing: v1 stores a zero point less one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from llmc._version import __version__
+from llmc.compress._method import Compressed, Quantised
+from llmc.compress.formats._format import (
+    Stored,
+    float32_scales,
+    grid_of,
+    one_grid,
+    refuse_bits,
+    refuse_module,
+    refuse_ragged,
+    refuse_unquantised,
+)
+from llmc.errors import UserError
+from llmc.ops.packing import pack, unpack
+
+BITS = (2, 3, 4, 8)
+GROUP_SIZES = (-1, 32, 64, 128, 256, 512, 1024)
+"""The group sizes that gptqmodel computes with on every machine; 16 fails on a CPU without AVX-512."""
+
+
+def refuse(name: str, layer: str, stored: Stored) -> None:
+    """Raises `UserError` for a layer that no reader of GPTQ files can take from one."""
+    refuse_unquantised(name, layer, stored)
+    refuse_bits(name, layer, stored, BITS, otherwise="use --format dense")
+    refuse_module(name, layer, stored)
+    if stored.group_size not in GROUP_SIZES:
+        raise UserError(
+            f"GPTQ files are read with group sizes {', '.join(map(str, GROUP_SIZES))}, not {stored.group_size}",
+            hint="change --group-size, or use --format compressed-tensors",
+        )
+    unit = 32 // stored.bits if stored.bits in (2, 4, 8) else 32
+    refuse_ragged(name, layer, stored, rows=unit, columns=unit)
+
+
+def tensors(layer: str, compressed: Compressed, *, less: int) -> dict[str, Tensor]:
+    """The layer's tensors, the stored zero points `less` that much (1 in v1, 0 in v2).
+
+    Shapes: qweight (in * bits / 32, out), packed along the inputs; qzeros (groups, out * bits / 32), packed along the
+    outputs; scales (groups, out); g_idx (in,) int32, the group of each input.
+    """
+    grid = grid_of(layer, compressed)
+    if less and bool((grid.zero < less).any()):
+        raise ValueError(f"{layer} has a zero point of 0, which GPTQ v1 would carry into its neighbour when it is read")
+    columns = grid.codes.shape[1]
+    size = columns if grid.group_size == -1 else grid.group_size
+    return {
+        f"{layer}.qweight": pack(grid.codes, grid.bits).T.contiguous(),
+        f"{layer}.qzeros": pack(grid.zero.T - less, grid.bits),
+        f"{layer}.scales": grid.scale.T.to(compressed.weight.dtype).contiguous(),
+        f"{layer}.g_idx": torch.arange(columns, dtype=torch.int32) // size,
+    }
+
+
+def read(layer: str, tensors: Mapping[str, Tensor], config: Mapping[str, Any], *, less: int) -> Quantised:
+    """The codes and grids of a GPTQ file whose groups lie in order (no act-order)."""
+    bits, group_size = int(config["bits"]), int(config["group_size"])
+    scale = tensors[f"{layer}.scales"].to(torch.float32).T.contiguous()
+    qweight = tensors[f"{layer}.qweight"]
+    columns = qweight.shape[0] * 32 // bits
+    size = columns if group_size == -1 else group_size
+    g_idx = tensors.get(f"{layer}.g_idx")
+    if g_idx is not None and not torch.equal(g_idx, torch.arange(columns, dtype=g_idx.dtype) // size):
+        raise UserError(f"{layer} was quantised with act-order", hint="load the model with transformers and gptqmodel")
+    zero = unpack(tensors[f"{layer}.qzeros"], bits, scale.shape[0]) + less
+    return Quantised(
+        codes=unpack(qweight.T, bits, columns),
+        scale=scale,
+        zero=(zero & (2**bits - 1)).T.contiguous(),
+        bits=bits,
+        group_size=group_size,
+        symmetric=bool(config["sym"]),
+    )
+
+
+def config(name: str, stored: Mapping[str, Stored], ignored: Sequence[str]) -> dict[str, Any]:
+    """The quantization_config; linear layers of a block that stay dense are named in both dialects there are."""
+    bits, group_size, symmetric = one_grid(name, stored)
+    found: dict[str, Any] = {
+        "quant_method": "gptq",
+        "bits": bits,
+        "group_size": group_size,
+        "sym": symmetric,
+        "desc_act": False,
+        "lm_head": False,
+        "checkpoint_format": name,
+        "format": name,
+        "pack_dtype": "int32",
+        "meta": {"quantizer": [f"llmc:{__version__}"]},
+    }
+    left = [layer for layer in ignored if re.search(r"\.\d+\.", layer)]
+    if left:
+        found["modules_in_block_to_quantize"] = [list(stored)]  # optimum
+        found["dynamic"] = {f"-:^{re.escape(layer)}$": {} for layer in left}  # gptqmodel, vLLM
+    return found
+
+
+def warnings(stored: Mapping[str, Stored]) -> list[str]:
+    """What vLLM won't serve and gptqmodel computes wrongly, in whole sentences."""
+    found = float32_scales(stored)
+    few = sorted({s.bits for s in stored.values() if s.bits is not None} - {4, 8})
+    if few:
+        bits = " and ".join(str(b) for b in few)
+        found.append(f"vLLM serves GPTQ files of 4 and 8 bits, not {bits}; transformers with gptqmodel reads them.")
+    if any(s.symmetric is False for s in stored.values()):
+        found.append("vLLM rejects asymmetric GPTQ files; transformers with gptqmodel reads them.")
+    if any(s.symmetric is False and s.bits == 4 and s.group_size == -1 for s in stored.values()):
+        found.append(
+            "gptqmodel 7.7 computes asymmetric 4-bit GPTQ layers without groups wrongly on a CPU; load the model with "
+            "GPTQConfig(bits=4, backend='torch'), or use a group size."
+        )
+    return found

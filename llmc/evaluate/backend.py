@@ -1,0 +1,80 @@
+"""Who answers: our engine, or any lm-eval model class behind the same face."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from llmc.errors import UserError
+from llmc.evaluate.task import Answer, Ask
+
+CHUNK = 256
+"""Requests that another backend gets, and that are stored, at a time."""
+
+
+class Backend(Protocol):
+    """Answers requests. `known` holds earlier answers by request key; `store` gets new ones as they come."""
+
+    name: str
+
+    def answers(
+        self,
+        asks: Sequence[Ask],
+        *,
+        known: Mapping[str, Answer] | None = None,
+        store: Callable[[Sequence[tuple[str, Answer]]], None] = ...,
+        tick: Callable[[int], None] = ...,
+    ) -> list[Answer]: ...
+
+
+class LmEvalBackend:
+    """An lm-eval model class as a backend. Its sampling has no seed of ours, and it hides lengths and overflows."""
+
+    def __init__(self, name: str, lm: Any) -> None:
+        self.name, self.lm = name, lm
+
+    def answers(
+        self,
+        asks: Sequence[Ask],
+        *,
+        known: Mapping[str, Answer] | None = None,
+        store: Callable[[Sequence[tuple[str, Answer]]], None] = lambda batch: None,
+        tick: Callable[[int], None] = lambda n: None,
+    ) -> list[Answer]:
+        """An answer to every request, in their order."""
+        found = dict(known or {})
+        unique = {ask.key(): ask for ask in asks}
+        for kind in ("loglikelihood", "loglikelihood_rolling", "generate_until"):
+            keys = [key for key, ask in unique.items() if ask.kind == kind]
+            for first in range(0, len(keys), CHUNK):
+                part = keys[first : first + CHUNK]
+                missing = [key for key in part if key not in found]
+                if missing:
+                    requests = [unique[key].instance("llmc", i) for i, key in enumerate(missing)]
+                    raw = getattr(self.lm, kind)(requests)
+                    batch = [(key, _answer(kind, each)) for key, each in zip(missing, raw, strict=True)]
+                    store(batch)
+                    found.update(batch)
+                tick(len(part))
+        return [found[ask.key()] for ask in asks]
+
+
+def _answer(kind: str, raw: Any) -> Answer:
+    if kind == "generate_until":
+        return Answer(text=str(raw))
+    if kind == "loglikelihood":
+        return Answer(loglikelihood=float(raw[0]), is_greedy=bool(raw[1]))
+    return Answer(loglikelihood=float(raw))
+
+
+def lm_eval_backend(name: str, arguments: Mapping[str, Any]) -> LmEvalBackend:
+    """The lm-eval model class registered as `name`, made with `arguments`."""
+    from lm_eval.api.registry import get_model
+
+    try:
+        made = get_model(name)(**arguments)
+    except (ImportError, ModuleNotFoundError) as error:
+        raise UserError(f"backend {name} needs a package that isn't installed: {error}") from error
+    except (KeyError, ValueError) as error:
+        raise UserError(f"backend {name} can't be used: {error}", hint="engine and hf are always there") from error
+    return LmEvalBackend(name, made)

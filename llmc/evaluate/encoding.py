@@ -1,0 +1,96 @@
+"""Text to tokens by lm-eval's conventions, so that its `hf` backend and our engine ask the same things."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from llmc.errors import UserError
+
+UNBOUNDED = 1_000_000
+"""A tokenizer's `model_max_length` above this means that none was set."""
+
+
+class Prompt(NamedTuple):
+    """A prompt that fits."""
+
+    tokens: tuple[int, ...]
+    overflowed: bool
+    """It lost its beginning to fit."""
+
+
+def window_of(config: Any, tokenizer: Any, default: int = 2048) -> int:
+    """The longest input in tokens that the model was built for.
+
+    Source: lm-eval 0.4.13, `resolve_max_length`.
+    """
+    text = getattr(config, "text_config", None) or config
+    for attribute in ("n_positions", "max_position_embeddings", "n_ctx"):
+        value = getattr(text, attribute, None)
+        if value is not None:
+            return int(value)
+    value = getattr(tokenizer, "model_max_length", None)
+    return default if value is None or value > UNBOUNDED else int(value)
+
+
+class Encoder:
+    """A tokenizer with lm-eval's rules for the beginning of a text, for empty contexts and for what is too long.
+
+    Source: lm-eval 0.4.13, `TemplateLM._encode_pair` and `HFLM.tok_encode`; a test holds the two equal.
+    """
+
+    def __init__(self, tokenizer: Any, max_length: int) -> None:
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        prefix = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+        if prefix is None:
+            raise UserError(
+                "the tokenizer has neither a beginning-of-text nor an end-of-text token",
+                hint="set bos_token or eos_token in tokenizer_config.json",
+            )
+        self.prefix_token: int = prefix
+        self._prefix_text: str = tokenizer.decode(prefix)
+
+    def encode(self, text: str, *, special: bool | None = None) -> list[int]:
+        """The tokens of `text`, with the tokenizer's special tokens unless the text already begins with them."""
+        if special is None and self._prefix_text and text.startswith(self._prefix_text):
+            special = False
+        flags = {} if special is None else {"add_special_tokens": special}
+        return list(self.tokenizer.encode(text, **flags))
+
+    def decode(self, tokens: Sequence[int], *, special: bool = False) -> str:
+        """The text of `tokens`, with special tokens only where asked for."""
+        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=not special))
+
+    def pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        """The tokens of a context and of its continuation, which are split as the joined text is.
+
+        Spaces at the context's end go to the continuation; a context without tokens becomes the prefix token.
+        """
+        n_spaces = len(context) - len(context.rstrip())
+        if context.strip() and n_spaces:
+            context, continuation = context[:-n_spaces], context[-n_spaces:] + continuation
+        if context == "":
+            after = self.encode(continuation, special=False)
+            before: list[int] = []
+            if after and after[0] == self.prefix_token:
+                before, after = after[:1], after[1:]
+        else:
+            before = self.encode(context)
+            after = self.encode(context + continuation)[len(before) :]
+        if not after:
+            raise UserError(f"the continuation {continuation!r} has no token of its own after its context")
+        if len(after) > self.max_length:
+            raise UserError(f"a continuation of {len(after)} tokens doesn't fit a window of {self.max_length}")
+        return before or [self.prefix_token], after
+
+    def prompt(self, text: str, max_new_tokens: int) -> Prompt:
+        """The tokens to generate after: the end of `text` that leaves room for `max_new_tokens`."""
+        room = self.max_length - max_new_tokens
+        if room <= 0:
+            raise UserError(
+                f"{max_new_tokens} new tokens leave no room for a prompt in a window of {self.max_length}",
+                hint="ask for a shorter answer or use a model with a longer window",
+            )
+        tokens = self.encode(text) or [self.prefix_token]
+        return Prompt(tuple(tokens[-room:]), len(tokens) > room)

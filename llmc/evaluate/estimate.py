@@ -1,0 +1,103 @@
+"""One number with its uncertainty, and the three estimates that every task needs: mean, proportion, clustered mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import asdict, dataclass
+
+from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
+
+from llmc.errors import UserError
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its uncertainty. What is undefined is None, never 0 or NaN."""
+
+    value: float | None
+    stderr: float | None = None
+    n: int = 0
+    """Items behind the value."""
+    ci95: tuple[float, float] | None = None
+    """Edges of the 95 % interval, which needn't be symmetric."""
+
+    def as_dict(self) -> dict[str, object]:
+        """The estimate as plain data for JSON; the interval is a list."""
+        fields = asdict(self)
+        fields["ci95"] = None if self.ci95 is None else list(self.ci95)
+        return fields
+
+
+def mean(values: Sequence[float]) -> Estimate:
+    """The mean, its standard error s / sqrt(n), and Student's interval with n - 1 degrees of freedom."""
+    return clustered_mean(values, range(len(values)))
+
+
+def proportion(n_hits: int, n: int) -> Estimate:
+    """The share n_hits / n with Wilson's interval, which stays inside [0, 1] and isn't empty at the ends.
+
+    The standard error is that of the mean of n zeros and ones (n - 1 in the denominator).
+    Source: Wilson 1927; `statsmodels.stats.proportion`.
+    """
+    if not 0 <= n_hits <= n:
+        raise UserError(f"{n_hits} hits of {n} items is not a proportion")
+    if n == 0:
+        return Estimate(None)
+    share = n_hits / n
+    stderr = math.sqrt(share * (1 - share) / (n - 1)) if n > 1 else None
+    return Estimate(share, stderr, n, _wilson(share, n))
+
+
+def _wilson(share: float, n: float) -> tuple[float, float]:
+    """Wilson's edges; exactly 0 and 1 at the ends, where rounding would leave a crumb."""
+    low, high = proportion_confint(share * n, n, alpha=0.05, method="wilson")
+    return (0.0 if share == 0 else float(low), 1.0 if share == 1 else float(high))
+
+
+def rate(marks: Sequence[float], clusters: Sequence[Hashable]) -> Estimate:
+    """The share of ones among zeros and ones, with an interval that stays inside [0, 1] and isn't empty at the ends.
+
+    Without clusters it is `proportion`. With them, Wilson's interval for as many independent items as would give the
+    clustered error, at most n; where all marks agree nothing is known of the clusters' effect, and one item a cluster
+    is counted.
+    Source: Korn & Graubard 1998, "Confidence intervals for proportions with small expected number of positive counts".
+    """
+    n_hits, n = round(math.fsum(marks)), len(marks)
+    n_clusters = len(set(clusters))
+    plain = proportion(n_hits, n)
+    if n_clusters == n or n == 0 or plain.value is None:
+        return plain
+    clustered = clustered_mean(marks, clusters)
+    spread = plain.value * (1 - plain.value)
+    n_effective = float(n_clusters)
+    if clustered.stderr is not None and spread > 0:
+        n_effective = min(float(n), spread / clustered.stderr**2) if clustered.stderr > 0 else float(n)
+    return Estimate(plain.value, clustered.stderr, n, _wilson(plain.value, n_effective))
+
+
+def clustered_mean(values: Sequence[float], clusters: Sequence[Hashable]) -> Estimate:
+    """The mean over items, with an error that lets items of one cluster go up and down together.
+
+    With every item its own cluster this is `mean`, to the last digit but rounding. The error and the interval are
+    None below two clusters.
+    Source: Liang & Zeger 1986 (sandwich variance of an intercept), with the factor G / (G - 1) and t with G - 1
+    degrees of freedom.
+    """
+    n = len(values)
+    if n != len(clusters):
+        raise UserError(f"{n} values but {len(clusters)} cluster names")
+    if n == 0:
+        return Estimate(None)
+    centre = math.fsum(values) / n
+    sums: dict[Hashable, list[float]] = {}
+    for value, cluster in zip(values, clusters, strict=True):
+        sums.setdefault(cluster, []).append(value - centre)
+    n_clusters = len(sums)
+    if n_clusters < 2:
+        return Estimate(centre, None, n, None)
+    spread = math.fsum(math.fsum(part) ** 2 for part in sums.values())
+    stderr = math.sqrt(n_clusters / (n_clusters - 1) * spread) / n
+    half = float(stats.t.ppf(0.975, n_clusters - 1)) * stderr
+    return Estimate(centre, stderr, n, (centre - half, centre + half))

@@ -1,0 +1,168 @@
+"""lm-eval's own tasks on any backend, brought into the form of a run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from llmc.errors import UserError
+from llmc.evaluate.estimate import Estimate, mean, rate
+from llmc.evaluate.panel import collapsed, flags_of, option_shares, panel
+from llmc.evaluate.runner import margin
+from llmc.evaluate.task import Answer, Marked
+
+SUITE = "lm-eval"
+
+
+class Foreign(NamedTuple):
+    """One lm-eval task's part of a run."""
+
+    described: dict[str, Any]
+    results: dict[str, Any]
+    samples: list[dict[str, Any]]
+
+
+def evaluate(
+    lm: Any, names: Sequence[str], folders: Sequence[Path], limit: int | None, seed: int
+) -> dict[str, Foreign]:
+    """Run lm-eval tasks by name; `folders` are searched for task files first."""
+    import lm_eval
+    from lm_eval.tasks import TaskManager
+
+    paths = [str(folder) for folder in folders]
+    # Reading lm-eval's own thousands of task files takes a minute, so only where a name isn't in the folders.
+    manager = TaskManager(include_path=paths, include_defaults=False) if paths else None
+    if manager is None or not set(names) <= set(manager.all_tasks):
+        manager = TaskManager(include_path=paths or None)
+    if missing := [name for name in names if name not in manager.all_tasks]:
+        raise UserError(
+            f"no task called {', '.join(missing)}", hint="`llmc tasks` lists ours, `lm-eval ls tasks` lists lm-eval's"
+        )
+    try:
+        found = lm_eval.simple_evaluate(
+            model=lm, tasks=list(names), task_manager=manager, limit=limit, log_samples=True, bootstrap_iters=0,
+            random_seed=seed, numpy_random_seed=seed, torch_random_seed=seed, fewshot_random_seed=seed,
+        )  # fmt: skip
+    except (ConnectionError, FileNotFoundError, OSError) as error:
+        raise UserError(
+            f"the data of {', '.join(names)} can't be read: {str(error).splitlines()[0]}",
+            hint="download the dataset first, or name a local one in the task's file and give its folder",
+        ) from error
+    return {name: _task(name, found) for name in found["samples"]}
+
+
+def _task(name: str, found: Mapping[str, Any]) -> Foreign:
+    config = found["configs"][name]
+    higher = found.get("higher_is_better", {}).get(name, {})
+    metrics = _numbers(found["results"][name])
+    # One line a document: the first filter's, which is the one that lm-eval shows first.
+    first = {each["doc_id"]: each for each in reversed(found["samples"][name])}
+    documents = [first[doc_id] for doc_id in sorted(first)]
+    lines = [_line(document, config, list(metrics)) for document in documents]
+    metrics_found = {
+        metric: _metric(metric, value, lines, bool(higher.get(metric, True))) for metric, value in metrics.items()
+    }
+    answers = [[Answer(text=each) for each in _texts(line["answer"])] for line in lines]
+    marked = [
+        Marked(marks=line["marks"], choice=line["choice"], options=tuple(line["options"]) if line["options"] else None)
+        for line in lines
+    ]
+    flags = [flags_of(verdict, given) for verdict, given in zip(marked, answers, strict=True)]
+    for line, flag in zip(lines, flags, strict=True):
+        line["flags"] = flag
+    shares = panel(flags, has_texts=config["output_type"] == "generate_until")
+    options = option_shares(marked)
+    keys = [line["prompt_sha256"] for line in lines]
+    version = config.get("metadata", {}).get("version", 0)
+    described = {
+        "suite": SUITE,
+        "version": int(float(version)),
+        "mode": "fixed",
+        "scorer": None,
+        "prompts_sha256": hashlib.sha256("".join(sorted(keys)).encode()).hexdigest(),
+        "items_sha256": hashlib.sha256(json.dumps(sorted(line["id"] for line in lines)).encode()).hexdigest(),
+        "n": len(lines),
+    }
+    results: dict[str, Any] = {
+        "suite": SUITE,
+        "dimension": None,
+        "version": int(float(version)),
+        "primary": next(iter(metrics)),
+        "metrics": metrics_found,
+        "panel": shares,
+        "collapsed": collapsed(shares, options),
+        "notes": [],
+        "options": options,
+    }
+    return Foreign(described, results, lines)
+
+
+def _numbers(results: Mapping[str, Any]) -> dict[str, float]:
+    """Metric to value, of each metric the first filter's."""
+    found: dict[str, float] = {}
+    for key, value in results.items():
+        metric, comma, _ = key.partition(",")
+        if comma and not metric.endswith("_stderr") and isinstance(value, int | float):
+            found.setdefault(metric, float(value))
+    return found
+
+
+def _metric(name: str, value: float, lines: Sequence[Mapping[str, Any]], higher: bool) -> dict[str, Any]:
+    """The metric with our own error where it is a mean of marks; without one where it is something else."""
+    marks = [line["marks"][name] for line in lines if line["marks"].get(name) is not None]
+    binary = set(marks) <= {0.0, 1.0}
+    ours = rate(marks, range(len(marks))) if binary else mean(marks)
+    is_mean = ours.value is not None and abs(ours.value - value) < 1e-9
+    estimate = ours if is_mean else Estimate(value, None, len(lines))
+    kind = "proportion" if is_mean and binary else "mean" if is_mean else "statistic"
+    direction = "higher" if higher else "lower"
+    return {**estimate.as_dict(), "direction": direction, "chance": None, "kind": kind}
+
+
+def _line(document: Mapping[str, Any], config: Mapping[str, Any], metrics: Sequence[str]) -> dict[str, Any]:
+    arguments = [tuple(each) for each in _in_order(document["arguments"])]
+    kind = config["output_type"]
+    chosen: dict[str, Any] = {"choice": None, "options": None, "loglikelihoods": None, "answer": None}
+    if kind == "multiple_choice":
+        known = [float(each[0]) for each in document["filtered_resps"]]
+        options = [str(each[1]) for each in arguments][: len(known)]
+        chosen = {"choice": known.index(max(known)), "options": options, "loglikelihoods": known, "answer": None}
+    elif kind == "generate_until":
+        texts = [str(each) for each in document["resps"][0]]
+        chosen["answer"] = texts[0] if len(texts) == 1 else texts
+    prompt = str(arguments[0][0])
+    marks = {metric: _mark(document.get(metric)) for metric in metrics}
+    return {
+        "id": f"{document['doc_id']:06d}",
+        "cluster": None,
+        "stratum": None,
+        "prompt_sha256": hashlib.sha256(json.dumps([list(map(str, each)) for each in arguments]).encode()).hexdigest(),
+        "prompt": prompt,
+        "question": prompt[-200:],
+        "request": {"kind": "loglikelihood" if kind == "multiple_choice" else kind},
+        "gold": str(document["target"]),
+        **chosen,
+        "marks": marks,
+        "flags": {},
+        "kl": None,
+        "margin": margin(chosen["loglikelihoods"]),
+        "seconds": None,
+    }
+
+
+def _texts(answer: str | list[str] | None) -> list[str]:
+    return [] if answer is None else [answer] if isinstance(answer, str) else answer
+
+
+def _in_order(arguments: Any) -> list[Any]:
+    """The requests of a document: lm-eval logs a list, or a mapping of numbered parts."""
+    if isinstance(arguments, Mapping):
+        return [tuple(each.values()) for each in arguments.values()]
+    return list(arguments)
+
+
+def _mark(value: Any) -> float | None:
+    return float(value) if isinstance(value, bool | int | float) else None

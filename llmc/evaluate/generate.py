@@ -1,0 +1,274 @@
+"""Continuations of many prompts: each prompt is read once, and rows that end give their place to the next."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from llmc.evaluate.caches import repeated
+from llmc.evaluate.encoding import Encoder
+from llmc.evaluate.network import Network, padded_left
+from llmc.evaluate.prefixes import Group, Row, plan
+from llmc.evaluate.running import Running, States
+from llmc.evaluate.sampling import draw, generator
+
+COHORT = 256
+"""Requests that are finished together: after a kill at most this many are asked again."""
+
+
+class Job(NamedTuple):
+    """A prompt to continue."""
+
+    prompt: tuple[int, ...]
+    max_new_tokens: int
+    until: tuple[str, ...] = ()
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    sample: int = 0
+
+
+class Generated(NamedTuple):
+    """What a job gave."""
+
+    text: str
+    n_tokens: int
+    truncated: bool
+    """It ended only because its tokens were used up."""
+
+
+@dataclass
+class _Growing:
+    """A job under way."""
+
+    index: int
+    job: Job
+    random: torch.Generator | None
+    tokens: list[int] = field(default_factory=list)
+
+
+class _Ready(NamedTuple):
+    """A prompt that has been read."""
+
+    states: States
+    logits: Tensor
+    users: deque[int]
+
+
+class _Unit(NamedTuple):
+    """Prompts that are read in one batch."""
+
+    group: Group
+    batch: tuple[tuple[int, int], ...]
+
+
+class Writer:
+    """Continues prompts with one model; holds what doesn't change from prompt to prompt."""
+
+    def __init__(self, network: Network, encoder: Encoder, batch_tokens: int) -> None:
+        self.network, self.encoder, self.batch_tokens = network, encoder, batch_tokens
+        self.n_rows = max(1, min(64, batch_tokens // 64))
+        config = getattr(network.model, "generation_config", None)
+        ends = getattr(config, "eos_token_id", None)
+        own = encoder.tokenizer.eos_token_id
+        self.ends = {*(ends if isinstance(ends, list | tuple) else [ends]), own} - {None}
+        self._tick: Callable[[int], None] = lambda n: None
+        self.end_text = () if own is None else (encoder.decode([own], special=True),)
+
+    def write(
+        self,
+        jobs: Sequence[Job],
+        *,
+        known: AbstractSet[int] = frozenset(),
+        tick: Callable[[int], None] = lambda n: None,
+    ) -> Iterator[list[tuple[int, Generated]]]:
+        """Continuations of all jobs, as (index, continuation), cohort by cohort.
+
+        Cohorts depend on all jobs; one whose jobs are all `known` is passed over. `tick` hears of every job that ends.
+        """
+        asked: dict[tuple[int, ...], list[int]] = {}
+        for index, job in enumerate(jobs):
+            asked.setdefault(job.prompt, []).append(index)
+        prompts, users = list(asked), list(asked.values())
+        for cohort in self._cohorts(prompts, users):
+            wanted = {index for unit in cohort for row, _ in unit.batch for index in users[row]}
+            if known >= wanted:
+                tick(len(wanted))
+            else:
+                self._tick = tick
+                yield self._run(cohort, prompts, users, jobs)
+
+    def _cohorts(self, prompts: Sequence[tuple[int, ...]], users: Sequence[list[int]]) -> Iterator[list[_Unit]]:
+        shares = self.network.why_not_shared is None
+        rows = [Row(prompt, 1 if shares else len(prompt)) for prompt in prompts]
+        cohort: list[_Unit] = []
+        n_jobs = 0
+        for group in plan(rows, self.batch_tokens):
+            for batch in group.batches:
+                for part in self._fitting(group, batch, prompts):
+                    cohort.append(_Unit(group, part))
+                    n_jobs += sum(len(users[row]) for row, _ in part)
+                    if n_jobs >= COHORT:
+                        yield cohort
+                        cohort, n_jobs = [], 0
+        if cohort:
+            yield cohort
+
+    def _fitting(
+        self, group: Group, batch: tuple[tuple[int, int], ...], prompts: Sequence[tuple[int, ...]]
+    ) -> Iterator[tuple[tuple[int, int], ...]]:
+        """The batch, cut where it must be: a sliding window can't have padding between a prefix and what follows."""
+        if not (self.network.slides and group.prefixes):
+            yield batch
+            return
+        by_length: dict[int, list[tuple[int, int]]] = {}
+        for member in batch:
+            by_length.setdefault(len(prompts[member[0]]), []).append(member)
+        yield from map(tuple, by_length.values())
+
+    def _run(
+        self,
+        cohort: Sequence[_Unit],
+        prompts: Sequence[tuple[int, ...]],
+        users: Sequence[list[int]],
+        jobs: Sequence[Job],
+    ) -> list[tuple[int, Generated]]:
+        if not self.network.caches:
+            waiting = [index for unit in cohort for row, _ in unit.batch for index in users[row]]
+            return self._recompute(waiting, jobs)
+        done: list[tuple[int, Generated]] = []
+        reading = self._read(cohort, prompts, users)
+        ready: deque[tuple[_Ready, Any]] = deque()
+        running = Running(self.network, self.n_rows)
+        growing: dict[int, _Growing] = {}
+        more = True
+        while True:
+            free = running.free()
+            # A quarter of the places is worth a refill: reading prompts one by one would waste the batch.
+            if more or ready:
+                while more and sum(len(item.users) for item, _ in ready) < len(free) >= running.n_rows // 4:
+                    batch = next(reading, None)
+                    more = batch is not None
+                    ready.extend(batch or ())
+                while ready and free:
+                    item, like = ready[0]
+                    new = self._start(item.users.popleft(), jobs)
+                    if self._grow(new, item.logits):
+                        done.append((new.index, self._finish(new)))
+                    else:
+                        running.place(row := free.pop(), item.states, new.tokens[-1], like)
+                        growing[row] = new
+                    if not item.users:
+                        ready.popleft()
+            if not growing:
+                if more or ready:
+                    continue
+                return done
+            if not more and not ready and len(growing) <= running.n_rows // 2:
+                rows = sorted(growing)
+                running.keep(rows)
+                growing = {i: growing[row] for i, row in enumerate(rows)}
+            logits = running.step()
+            best = logits.argmax(-1).tolist()
+            for row, each in list(growing.items()):
+                if self._grow(each, logits[row], best[row]):
+                    done.append((each.index, self._finish(each)))
+                    running.end(row)
+                    del growing[row]
+                else:
+                    running.token[row] = each.tokens[-1]
+
+    def _read(
+        self, cohort: Sequence[_Unit], prompts: Sequence[tuple[int, ...]], users: Sequence[list[int]]
+    ) -> Iterator[list[tuple[_Ready, Any]]]:
+        """Every unit's prompts with their states and next logits."""
+        past, read = None, None
+        for group, batch in cohort:
+            if group is not read:
+                past = self.network.prefill(torch.tensor(group.prefixes)) if group.prefixes else None
+                read = group
+            n_shared = group.prefix_length
+            tokens, mask = padded_left([prompts[row][n_shared:] for row, _ in batch])
+            whole = torch.cat([mask.new_ones(len(batch), n_shared), mask], 1).to(self.network.device)
+            how: dict[str, Any] = {"attention_mask": whole}
+            if self.network.takes_positions:
+                how["position_ids"] = (whole.cumsum(-1) - 1).clamp_min(0)[:, n_shared:]
+            picked = torch.tensor([prefix for _, prefix in batch], device=self.network.device)
+            cache, logits = self.network.open(tokens, None if past is None else repeated(past, picked), **how)
+            yield [
+                (_Ready(_states(cache, i, len(prompts[row]), n_shared), logits[i], deque(users[row])), cache)
+                for i, (row, _) in enumerate(batch)
+            ]
+
+    def _recompute(self, waiting: Sequence[int], jobs: Sequence[Job]) -> list[tuple[int, Generated]]:
+        """The same without any cache, for models whose memory can't be cut into tokens: slow and safe."""
+        done = []
+        for first in range(0, len(waiting), self.n_rows):
+            growing = [self._start(index, jobs) for index in waiting[first : first + self.n_rows]]
+            while growing:
+                logits = self.network.read([(*g.job.prompt, *g.tokens) for g in growing], [1] * len(growing))
+                ended = [self._grow(each, logits[i]) for i, each in enumerate(growing)]
+                done += [(g.index, self._finish(g)) for g, over in zip(growing, ended, strict=True) if over]
+                growing = [g for g, over in zip(growing, ended, strict=True) if not over]
+        return done
+
+    def _start(self, index: int, jobs: Sequence[Job]) -> _Growing:
+        job = jobs[index]
+        return _Growing(index, job, generator(job.prompt, job.seed, job.sample) if job.temperature > 0 else None)
+
+    def _grow(self, each: _Growing, logits: Tensor, best: int | None = None) -> bool:
+        """Append the next token; True when the sequence is over."""
+        job = each.job
+        if each.random is not None:
+            token = draw(logits, job.temperature, job.top_p, each.random)
+        else:
+            token = int(logits.argmax()) if best is None else best
+        each.tokens.append(token)
+        return token in self.ends or len(each.tokens) >= job.max_new_tokens or self._stopped(each)
+
+    def _stopped(self, each: _Growing) -> bool:
+        """Whether a stop string is in the text; one of n bytes is spread over n tokens at most, so few are decoded."""
+        if not each.job.until:
+            return False
+        reach = max(len(stop.encode()) for stop in each.job.until) + 2
+        tail = self.encoder.decode(each.tokens[-reach:], special=True)
+        if not any(stop and stop in tail for stop in each.job.until):
+            return False
+        text = self.encoder.decode(each.tokens)
+        return any(stop and stop in text for stop in each.job.until)
+
+    def _finish(self, each: _Growing) -> Generated:
+        self._tick(1)
+        return self.finish(each.tokens, each.job)
+
+    def finish(self, tokens: Sequence[int], job: Job) -> Generated:
+        """The text of `tokens`, cut before the first of each stop string, special tokens left out."""
+        text = self.encoder.decode(tokens)
+        cut = text
+        for stop in (*job.until, *self.end_text):
+            if stop:
+                cut = cut.split(stop)[0]
+        over = tokens[-1] in self.ends or len(cut) < len(text)
+        return Generated(cut, len(tokens), not over and len(tokens) >= job.max_new_tokens)
+
+
+def _states(cache: Any, row: int, n_tokens: int, n_shared: int) -> States:
+    """The states of a left-padded row of `cache`, padding cut out."""
+    layers = []
+    for layer in cache.layers:
+        kept = layer.keys.shape[-2]
+        n_padding = layer.get_seq_length() - n_tokens
+        if n_padding and n_shared:  # never in a layer that slides: `_fitting` leaves no padding there
+            index = torch.cat([torch.arange(n_shared), torch.arange(n_shared + n_padding, kept)])
+            index = index.to(layer.keys.device)
+            layers.append((layer.keys[row].index_select(1, index), layer.values[row].index_select(1, index)))
+        else:
+            n = min(n_tokens, kept)
+            layers.append((layer.keys[row, :, kept - n :], layer.values[row, :, kept - n :]))
+    return States(tuple(layers), n_tokens)

@@ -1,0 +1,135 @@
+"""A causal language model as the engine runs it: rows in, logits out, only at the positions that are read."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from llmc.evaluate.caches import frozen, shareable, slides
+
+logger = logging.getLogger(__name__)
+
+PROBE_TOLERANCE = 1e-2
+"""Largest change of a logit, over the spread of the logits, that a split at a prefix may make in the probe."""
+
+
+class Network:
+    """A transformers causal model, without gradients, in evaluation mode.
+
+    `why_not_shared` is None when a prefix can be computed once and read by many rows, and a reason otherwise. `caches`:
+    its memory is keys and values of tokens. `slides`: some of its layers forget what is outside a window.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model.eval()
+        self.device = torch.device(model.device)
+        self.takes_positions = "position_ids" in inspect.signature(model.forward).parameters
+        self._head = model.get_output_embeddings()
+        text = getattr(model.config, "text_config", None) or model.config
+        self.vocabulary = int(text.vocab_size)
+        self.caches = False
+        self.slides = False
+        self.why_not_shared = self._why_not_shared(text)
+        if self.why_not_shared:
+            logger.warning("prefixes are not shared for this model: %s; plain batches instead", self.why_not_shared)
+
+    def _why_not_shared(self, config: Any) -> str | None:
+        tokens = (torch.arange(12) * 7919 % self.vocabulary).view(2, 6).to(self.device)
+        try:
+            cache = self.prefill(tokens[:, :4])
+        except (TypeError, ValueError, AttributeError, NotImplementedError) as error:
+            return f"it gives no cache ({error})"
+        if not shareable(cache):
+            return "its cache is not only keys and values of attention"
+        self.caches, self.slides = True, slides(cache)
+        rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+        kinds = {part.get("rope_type") for part in (rope, *rope.values()) if isinstance(part, dict)}
+        if moving := kinds & {"dynamic", "longrope"}:
+            return f"its {moving.pop()} position scaling depends on the length of the whole input"
+        rows, columns = torch.tensor([0, 1]), torch.tensor([5, 5])
+        whole = self.logits(tokens, rows, columns)
+        split = self.logits(tokens[:, 4:], rows, columns - 4, past=frozen(cache, torch.tensor([0, 1])))
+        change = float((whole - split).abs().max() / whole.float().std().clamp_min(1e-6))
+        limit = PROBE_TOLERANCE if whole.dtype == torch.float32 else 30 * PROBE_TOLERANCE
+        return None if change <= limit else f"a shared prefix changes its logits by {change:.2g} standard deviations"
+
+    @torch.no_grad()
+    def prefill(self, tokens: Tensor, **how: Any) -> Any:
+        """The model's own cache after `tokens` (rows, tokens), which all rows fill without padding."""
+        with _reading(self._head, tokens.new_zeros(1), tokens.new_zeros(1)):
+            return self.model(input_ids=tokens.to(self.device), use_cache=True, **how).past_key_values
+
+    @torch.no_grad()
+    def open(self, tokens: Tensor, past: Any, **how: Any) -> tuple[Any, Tensor]:
+        """The cache after left-padded `tokens` (rows, tokens), and the logits (rows, vocabulary) that follow."""
+        rows = torch.arange(len(tokens), device=self.device)
+        with _reading(self._head, rows, rows * 0 + tokens.shape[1] - 1) as was_read:
+            found = self.model(input_ids=tokens.to(self.device), past_key_values=past, use_cache=True, **how)
+        return found.past_key_values, found.logits[0] if was_read else found.logits[:, -1]
+
+    @torch.no_grad()
+    def logits(self, tokens: Tensor, rows: Tensor, columns: Tensor, past: Any = None, **how: Any) -> Tensor:
+        """The logits (reads, vocabulary) after token `columns[i]` of row `rows[i]`.
+
+        Shapes: tokens (rows, tokens), right-padded unless `how` brings a mask. Nothing but attention to earlier tokens
+        connects positions, so right padding needs no mask.
+        """
+        rows, columns = rows.to(self.device), columns.to(self.device)
+        cache = {"use_cache": False} if past is None else {"past_key_values": past, "use_cache": True}
+        with _reading(self._head, rows, columns) as was_read:
+            found: Tensor = self.model(input_ids=tokens.to(self.device), **cache, **how).logits
+        return found[0] if was_read else found[rows, columns]
+
+    def read(self, suffixes: Sequence[Sequence[int]], n_read: Sequence[int], past: Any = None) -> Tensor:
+        """The logits (sum of n_read, vocabulary) at the last `n_read[i]` positions of each suffix, row after row."""
+        tokens = padded_right(suffixes)
+        rows = torch.repeat_interleave(torch.arange(len(suffixes)), torch.tensor(n_read))
+        columns = torch.cat(
+            [torch.arange(len(suffix) - n, len(suffix)) for suffix, n in zip(suffixes, n_read, strict=True)]
+        )
+        return self.logits(tokens, rows, columns, past)
+
+
+def padded_right(rows: Sequence[Sequence[int]]) -> Tensor:
+    """The rows as one tensor (rows, longest), filled up at the right with token 0."""
+    tokens = torch.zeros((len(rows), max(len(row) for row in rows)), dtype=torch.long)
+    for i, row in enumerate(rows):
+        tokens[i, : len(row)] = torch.tensor(row, dtype=torch.long)
+    return tokens
+
+
+def padded_left(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """The rows as one tensor (rows, longest), filled up at the left with token 0, and the mask of what is real."""
+    tokens = torch.zeros((len(rows), max(len(row) for row in rows)), dtype=torch.long)
+    mask = torch.zeros_like(tokens)
+    for i, row in enumerate(rows):
+        tokens[i, tokens.shape[1] - len(row) :] = torch.tensor(row, dtype=torch.long)
+        mask[i, tokens.shape[1] - len(row) :] = 1
+    return tokens, mask
+
+
+@contextmanager
+def _reading(head: Any, rows: Tensor, columns: Tensor) -> Iterator[list[bool]]:
+    """Inside, the output layer sees only the hidden states at (rows, columns), as one row.
+
+    What a model does to its logits afterwards (scaling, soft caps) still happens. The list is empty where the model
+    doesn't call its output layer as a module.
+    """
+    called: list[bool] = []
+
+    def select(module: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        called.append(True)
+        return (inputs[0][rows, columns].unsqueeze(0), *inputs[1:])
+
+    handle = head.register_forward_pre_hook(select) if head is not None else None
+    try:
+        yield called
+    finally:
+        if handle is not None:
+            handle.remove()

@@ -1,0 +1,142 @@
+"""The run directory: the only thing that passes between evaluating and reporting."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from llmc.errors import UserError
+from llmc.evaluate.journal import Journal
+
+SCHEMA = 1
+IDENTITY = (
+    "model", "suites", "lm_eval_tasks", "mode", "scale", "seed", "limit", "backend", "batch_tokens", "template",
+    "tokenizer_sha256", "decoding", "tasks",
+)  # fmt: skip
+"""What must be equal for a run to go on where another one stopped, what a user has chosen first."""
+
+
+class Run:
+    """A finished run, read from its directory. Samples are read when they are asked for."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.manifest = _read(self.path / "manifest.json", f"{path} is not a run directory")
+        if self.manifest.get("schema") != SCHEMA:
+            raise UserError(f"{path} has schema {self.manifest.get('schema')}, this version reads {SCHEMA}")
+        if not self.manifest.get("complete"):
+            raise UserError(f"{path} is unfinished", hint="run the same command with --resume")
+        self.results = _read(self.path / "results.json", f"{path} has lost its results")
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The names of its tasks, sorted."""
+        return tuple(sorted(self.manifest["tasks"]))
+
+    def samples(self, task: str) -> Iterator[dict[str, Any]]:
+        """The lines of a task, one an item, sorted by id."""
+        with samples_path(self.path, task).open(encoding="utf-8") as file:
+            for line in file:
+                yield json.loads(line)
+
+
+class RunWriter:
+    """A run under way. What it writes counts only after `finish`, which puts the mark of completeness last."""
+
+    def __init__(self, path: str | Path, *, resume: bool = False) -> None:
+        self.path = Path(path)
+        self.resumed = False
+        manifest = self.path / "manifest.json"
+        if self.path.exists() and any(self.path.iterdir()):
+            if not manifest.exists():
+                raise UserError(f"{path} exists and is no run directory", hint="give another --out")
+            if not resume:
+                raise UserError(f"{path} holds a run already", hint="add --resume to go on, or give another --out")
+            self.resumed = True
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._journal: Journal | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether the directory holds a finished run already."""
+        return self.resumed and bool(_read(self.path / "manifest.json", "unreadable manifest").get("complete"))
+
+    @property
+    def journal(self) -> Journal:
+        """The answers so far."""
+        if self._journal is None:
+            self._journal = Journal(self.path / "journal.jsonl")
+        return self._journal
+
+    def begin(self, manifest: Mapping[str, Any]) -> None:
+        """Record what this run is; where an earlier one is continued, both must be the same."""
+        self.check(manifest)
+        write_json(self.path / "manifest.json", {**manifest, "schema": SCHEMA, "complete": False})
+
+    def check(self, manifest: Mapping[str, Any]) -> None:
+        """Raises `UserError` if the directory holds the run of another model, other tasks or other settings."""
+        if self.resumed:
+            before = _read(self.path / "manifest.json", "unreadable manifest")
+            now = json.loads(_dump(manifest))
+            for name in IDENTITY:
+                if before.get(name) != now.get(name):
+                    raise UserError(
+                        f"{self.path} was begun with another {name} ({_short(before.get(name))}, "
+                        f"not {_short(now.get(name))})",
+                        hint="repeat the command it was begun with, or give another --out",
+                    )
+
+    def write_samples(self, task: str, lines: Iterable[Mapping[str, Any]]) -> None:
+        """The lines of a task, sorted by id."""
+        path = samples_path(self.path, task)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        ordered = sorted(lines, key=lambda line: str(line["id"]))
+        replace(path, "".join(_dump(line, indent=None) + "\n" for line in ordered))
+
+    def finish(self, manifest: Mapping[str, Any], results: Mapping[str, Any]) -> None:
+        """Write the results, mark the run as complete, and drop the journal, which the samples replace."""
+        write_json(self.path / "results.json", {**results, "schema": SCHEMA})
+        write_json(self.path / "manifest.json", {**manifest, "schema": SCHEMA, "complete": True})
+        (self.path / "journal.jsonl").unlink(missing_ok=True)
+
+
+def samples_path(run: Path, task: str) -> Path:
+    """Where the lines of a task are: a slash in its name is a folder."""
+    return run / "samples" / f"{task}.jsonl"
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON in one step: either the old file is there or the new one."""
+    replace(path, _dump(content) + "\n")
+
+
+def replace(path: Path, text: str) -> None:
+    """Put `text` at `path` in one step, on the disk when this returns."""
+    beside = path.with_name(path.name + ".new")
+    with beside.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def _dump(content: Mapping[str, Any], indent: int | None = 1) -> str:
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=indent, sort_keys=indent is not None)
+
+
+def _read(path: Path, otherwise: str) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(otherwise, hint=f"{path} is missing") from None
+    except json.JSONDecodeError as error:
+        raise UserError(otherwise, hint=f"{path}: {error}") from error
+    return content
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "…"

@@ -1,0 +1,238 @@
+"""What a task is: what to ask and how to mark. Holds no model, device, file or result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+
+from llmc.errors import UserError
+from llmc.evaluate.estimate import Estimate
+
+Kind = Literal["generate_until", "loglikelihood", "loglikelihood_rolling"]
+Mode = Literal["fixed", "compat"]
+Scale = Literal["mini", "quick", "full"]
+FLAGS = ("empty", "unparsed", "refused", "overflowed", "truncated", "repetitive")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """One request to a model: text to continue, a continuation to score, or a text to score as a whole."""
+
+    kind: Kind
+    context: str
+    """The prompt; for `loglikelihood_rolling` the text itself."""
+    tokens: tuple[int, ...] | None = None
+    """For `loglikelihood_rolling`: score these tokens, the first of which is given, instead of a text."""
+    continuation: str | None = None
+    """What `loglikelihood` scores after `context`."""
+    until: tuple[str, ...] = ()
+    """Strings that end a generation; none of them is part of the answer."""
+    max_new_tokens: int = 32
+    temperature: float = 0.0
+    """0 is greedy."""
+    top_p: float = 1.0
+    sample: int = 0
+    """Which of several samples of one prompt this is; with `seed` and the prompt it fixes the random numbers."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.continuation is not None) != (self.kind == "loglikelihood"):
+            raise ValueError(f"{self.kind} with continuation {self.continuation!r}")
+        if self.tokens is not None and (self.kind != "loglikelihood_rolling" or len(self.tokens) < 2):
+            raise ValueError(f"{self.kind} of {len(self.tokens)} tokens")
+        if self.temperature < 0 or not 0 < self.top_p <= 1:
+            raise UserError(f"temperature {self.temperature} and top_p {self.top_p} don't make a sampler")
+
+    def settings(self) -> dict[str, Any]:
+        """Everything of the request but its text, as plain data: what a sample line records."""
+        if self.kind != "generate_until":
+            return {"kind": self.kind}
+        plain: dict[str, Any] = {"kind": self.kind, "until": list(self.until), "max_new_tokens": self.max_new_tokens}
+        if self.temperature == 0:
+            return {**plain, "temperature": 0.0}
+        sampled = {"temperature": self.temperature, "top_p": self.top_p, "sample": self.sample, "seed": self.seed}
+        return {**plain, **sampled}
+
+    def key(self) -> str:
+        """A hash that two requests share exactly when they must get the same answer."""
+        parts = [self.settings(), self.context, self.continuation, self.tokens]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def arguments(self, *, seeded: bool) -> tuple[Any, ...]:
+        """The `args` of an lm-eval request. `seeded` adds the seed and sample, which only some backends take."""
+        if self.kind == "loglikelihood":
+            return (self.context, self.continuation)
+        if self.tokens is not None:
+            raise UserError("this backend can't score bare tokens", hint="use --backend engine")
+        if self.kind == "loglikelihood_rolling":
+            return (self.context,)
+        settings: dict[str, Any] = {
+            "until": list(self.until),
+            "max_gen_toks": self.max_new_tokens,
+            "do_sample": self.temperature > 0,
+            "temperature": self.temperature,
+        }
+        if self.temperature > 0:
+            settings["top_p"] = self.top_p
+            if seeded:
+                settings |= {"seed": self.seed, "sample": self.sample}
+        return (self.context, settings)
+
+    def instance(self, task_name: str, doc_id: int, *, idx: int = 0, seeded: bool = False) -> Any:
+        """The request as an `lm_eval.api.instance.Instance`, which any lm-eval model class can answer."""
+        from lm_eval.api.instance import Instance
+
+        return Instance(self.kind, {}, self.arguments(seeded=seeded), idx, (task_name, doc_id, 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a model made of one request. What the kind of request doesn't have, or the backend hides, is None."""
+
+    text: str | None = None
+    loglikelihood: float | None = None
+    """Natural logarithm, summed over the tokens of the continuation or text."""
+    is_greedy: bool | None = None
+    """Whether greedy decoding would have given this continuation."""
+    n_tokens: int | None = None
+    """New tokens, or tokens scored."""
+    truncated: bool | None = None
+    """The answer ended because the token budget did."""
+    overflowed: bool | None = None
+    """The prompt didn't fit the model's window and lost its beginning."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One question with everything that marking it needs."""
+
+    id: str
+    """Stable and unique in the task: results of two runs are joined on it."""
+    requests: tuple[Ask, ...]
+    cluster: str | None = None
+    """Items of one cluster share a source (a passage, a person) and are not independent."""
+    stratum: str | None = None
+    question: str | None = None
+    """A short form for people."""
+    gold: str | tuple[str, ...] | None = None
+    """The accepted answer or answers."""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marked:
+    """The verdict on one item. `None` as a mark means that it could not be marked, and keeps it out of that metric."""
+
+    marks: Mapping[str, float | None]
+    flags: Mapping[str, bool] = field(default_factory=dict)
+    """`unparsed` and `refused` come from the task; the other flags are filled in from the answers where absent."""
+    answer: str | tuple[str, ...] | None = None
+    """The text (or texts) that was marked."""
+    choice: int | None = None
+    options: tuple[str, ...] | None = None
+    loglikelihoods: tuple[float, ...] | None = None
+    """One an option, in natural logarithms."""
+    kl: float | None = None
+
+    def __post_init__(self) -> None:
+        if stray := set(self.flags) - set(FLAGS):
+            raise ValueError(f"no such flag: {', '.join(sorted(stray))}")
+
+
+class Scored(NamedTuple):
+    """An item beside its marks: what a task summarises."""
+
+    item: Item
+    marked: Marked
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """How to read a metric."""
+
+    direction: Literal["higher", "lower"] = "higher"
+    """Which way is better."""
+    chance: float | None = None
+    """What guessing scores; None where that means nothing."""
+    kind: Literal["proportion", "mean", "statistic"] = "mean"
+    """`proportion`: a share of items; `mean`: a mean of graded marks; `statistic`: anything else (no mean of items)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskContext:
+    """What a task may know about the run it asks for."""
+
+    scale: Scale = "quick"
+    mode: Mode = "fixed"
+    data_root: Path | None = None
+    """Folder with the data laid out as their authors publish them; None: only what the package carries."""
+    seed: int = 0
+    limit: int | None = None
+    """At most this many items; the runner cuts too, so a task may ignore it."""
+    max_length: int = 2048
+    """The model's window in tokens."""
+    encode: Callable[[str], list[int]] = lambda text: list(text.encode())
+    """Tokens of a text as the model gets it, special ones included."""
+    decode: Callable[[Sequence[int]], str] = lambda tokens: bytes(tokens).decode(errors="replace")
+    chat: Callable[[Sequence[Mapping[str, str]]], str] | None = None
+    """Renders messages ({"role", "content"}) with the model's chat template, open for the answer; None: it has none."""
+    scorer: str | None = None
+    """A named version of the marking rules, where a suite has several."""
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text, special ones included."""
+        return len(self.encode(text))
+
+
+@runtime_checkable
+class Task(Protocol):
+    """A task. One public file of a suite's folder, which ends in `TASK = ...`.
+
+    `items` gives the same items in the same order for the same context; items of a larger scale extend those of a
+    smaller one. Raises `UserError` naming the file and the command that gets it when data are missing.
+    """
+
+    @property
+    def name(self) -> str:
+        """Unique, as in `kick/factoid_qa`."""
+
+    @property
+    def suite(self) -> str: ...
+    @property
+    def dimension(self) -> str | None:
+        """The trust dimension it belongs to; None elsewhere."""
+
+    @property
+    def version(self) -> int:
+        """Goes up when a prompt or a mark changes."""
+
+    @property
+    def source(self) -> str: ...
+    @property
+    def primary(self) -> str:
+        """The metric that speaks for the task; an optional mapping `primary_at` names another for a mode or scale."""
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        """How to read every metric that `summarise` can return."""
+
+    def items(self, ctx: TaskContext) -> Iterable[Item]: ...
+
+    def mark(self, item: Item, answers: Sequence[Answer]) -> Marked:
+        """The verdict on `item`, given an answer to each of its requests, in their order."""
+        ...
+
+    def summarise(self, scored: Sequence[Scored]) -> Mapping[str, Estimate]: ...
+
+
+@runtime_checkable
+class FollowsUp(Protocol):
+    """A task with a second turn: what to ask next depends on the answers so far."""
+
+    def follow_up(self, item: Item, answers: Sequence[Answer]) -> tuple[Ask, ...]:
+        """The requests to append to the item's, or () when the conversation is over. `mark` gets all answers."""
+        ...

@@ -1,0 +1,182 @@
+"""Questions asked twice, without and with a text that may answer them: knowing against reading."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from llmc.data.pinned import read
+from llmc.evaluate.estimate import Estimate
+from llmc.evaluate.task import Answer, Ask, Item, Marked, Metric, Scored, TaskContext
+from llmc.kick_bench._averages import averages
+from llmc.kick_bench._passages import evidence
+from llmc.kick_bench._subsets import mini, nested, rank
+from llmc.kick_bench._text import contains, exact, first_line, published_match, token_f1
+
+N_ITEMS = {"quick": 500, "full": 4000}
+N_PUBLISHED = 2000
+PUBLISHED_CHARACTERS = 3072
+"""Where the published script cuts the evidence, wherever the answer is."""
+BUDGET_TOKENS = 768
+"""Evidence in the prompt at most."""
+MAX_NEW_TOKENS = 32
+CLOSED = "Answer these questions:\n\nQ: {question}\nA:"
+OPEN = "{text}\n\nBased on these texts, answer these questions:\n\nQ: {question}\nA:"
+
+
+class Example(NamedTuple):
+    """A question with the text to read."""
+
+    id: str
+    cluster: str
+    question: str
+    text: str
+    gold: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RetrievalQA:
+    """TriviaQA (rc, validation), closed and open book; XQuAD's English questions stand in where it isn't there.
+
+    `gain`: open less closed. `copy`: open book where an accepted answer stands in the text, the stratum "present".
+    `compat` marks as published, where an empty answer is a hit.
+    """
+
+    name: ClassVar[str] = "kick/retrieval_qa"
+    suite: ClassVar[str] = "kick"
+    dimension: ClassVar[None] = None
+    version: ClassVar[int] = 1
+    source: ClassVar[str] = "arXiv:2310.01382, section 3.2; arXiv:1705.03551; arXiv:1910.11856"
+    primary: ClassVar[str] = "open"
+    metrics: ClassVar[Mapping[str, Metric]] = {
+        "open": Metric(kind="proportion"),
+        "closed": Metric(kind="proportion"),
+        "gain": Metric(kind="mean"),
+        "copy": Metric(kind="proportion"),
+        "present": Metric(kind="proportion"),
+        "open_exact": Metric(kind="proportion"),
+        "closed_exact": Metric(kind="proportion"),
+        "open_f1": Metric(kind="mean"),
+        "closed_f1": Metric(kind="mean"),
+    }
+
+    def items(self, ctx: TaskContext) -> Iterable[Item]:
+        """500 questions at `quick`, 4,000 at `full`, each once."""
+        if ctx.scale == "mini":
+            return _mini_items(ctx)
+        examples = _examples(ctx)
+        if ctx.mode == "compat":
+            return [_published(each) for each in examples[: N_PUBLISHED if ctx.scale == "full" else N_ITEMS["quick"]]]
+        return [_item(each, ctx) for each in nested(examples, lambda each: each.id, N_ITEMS[ctx.scale])]
+
+    def mark(self, item: Item, answers: Sequence[Answer]) -> Marked:
+        """Both answers by whole-word containment, exactly, and by F1; published: by containment either way."""
+        gold = item.gold or ()
+        lines = [first_line(answer.text or "") for answer in answers]
+        marks: dict[str, float | None] = {}
+        for book, line in zip(("closed", "open"), lines, strict=True):
+            marks[book] = published_match(line, gold) if item.meta["published"] else contains(line, gold)
+            marks[f"{book}_exact"] = exact(line, gold)
+            marks[f"{book}_f1"] = token_f1(line, gold)
+        marks["gain"] = (marks["open"] or 0.0) - (marks["closed"] or 0.0)
+        marks["present"] = float(item.meta["present"])
+        marks["copy"] = marks["open"] if item.meta["present"] else None
+        # The flag is about either answer: an empty one mustn't hide behind the other.
+        return Marked(marks=marks, flags={"empty": not all(lines)}, answer=tuple(lines))
+
+    def summarise(self, scored: Sequence[Scored]) -> Mapping[str, Estimate]:
+        """Shares of questions; those of one text are a cluster."""
+        return averages(scored, self.metrics)
+
+
+def _asks(closed: str, opened: str) -> tuple[Ask, Ask]:
+    def ask(prompt: str) -> Ask:
+        return Ask(kind="generate_until", context=prompt, until=("\n",), max_new_tokens=MAX_NEW_TOKENS)
+
+    return ask(closed), ask(opened)
+
+
+def _build(each: Example, text: str, prompts: tuple[str, str], *, published: bool) -> Item:
+    present = bool(contains(text, each.gold))
+    return Item(
+        id=each.id,
+        requests=_asks(*prompts),
+        cluster=each.cluster,
+        stratum="present" if present else "absent",
+        question=each.question,
+        gold=each.gold,
+        meta={"present": present, "published": published},
+    )
+
+
+def _item(each: Example, ctx: TaskContext) -> Item:
+    budget = min(BUDGET_TOKENS, ctx.max_length // 2)
+    text = evidence(each.question, each.text, budget, lambda part: len(ctx.encode(part)))
+    prompts = CLOSED.format(question=each.question), OPEN.format(text=text, question=each.question)
+    return _build(each, text, prompts, published=False)
+
+
+def _published(each: Example) -> Item:
+    text = each.text[:PUBLISHED_CHARACTERS]
+    prompts = CLOSED.format(question=each.question).strip(), OPEN.format(text=text, question=each.question).strip()
+    return _build(each, text, prompts, published=True)
+
+
+def _mini_items(ctx: TaskContext) -> list[Item]:
+    """The mini world's questions; its own strata say whether the person is known and the text has the answer."""
+    closed = {each["id"]: each for each in mini("retrieval_qa_closed", ctx.seed)}
+    items = []
+    for each in mini("retrieval_qa_open", ctx.seed):
+        items.append(
+            Item(
+                id=each["id"],
+                requests=_asks(closed[each["id"]]["prompt"], each["prompt"]),
+                cluster=each["cluster"],
+                stratum=each["stratum"],
+                question=each["question"],
+                gold=tuple(each["gold"]),
+                meta={"present": bool(contains(each["context"], each["gold"])), "published": False},
+            )
+        )
+    return items
+
+
+def _examples(ctx: TaskContext) -> list[Example]:
+    folder = None if ctx.data_root is None else ctx.data_root / "trivia_qa" / "rc"
+    if folder is not None and (files := sorted(folder.glob("validation-*.parquet"))):
+        return _trivia(files)
+    return _xquad(json.loads(read(ctx.data_root, "xquad/xquad.en.json")))
+
+
+def _xquad(content: Mapping[str, Any]) -> list[Example]:
+    found = []
+    for article in content["data"]:
+        for paragraph in article["paragraphs"]:
+            cluster = f"xquad-{rank(paragraph['context'])[:12]}"
+            for each in paragraph["qas"]:
+                gold = tuple(dict.fromkeys(answer["text"] for answer in each["answers"]))
+                found.append(Example(each["id"], cluster, each["question"], paragraph["context"], gold))
+    return found
+
+
+def _trivia(files: Sequence[Path]) -> list[Example]:
+    """Each question once, with its first Wikipedia page and first search result, from the hub's parquet files."""
+    from pyarrow import parquet
+
+    found: dict[str, Example] = {}
+    for file in files:
+        for row in parquet.read_table(file).to_pylist():
+            if row["question_id"] in found:
+                continue
+            pages = (row["entity_pages"]["wiki_context"] or [])[:1]
+            results = (row["search_results"]["search_context"] or [])[:1]
+            gold = tuple(row["answer"]["normalized_aliases"])
+            text = "".join(pages + results)
+            found[row["question_id"]] = Example(row["question_id"], row["question_id"], row["question"], text, gold)
+    return list(found.values())
+
+
+TASK = RetrievalQA()

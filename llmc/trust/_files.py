@@ -1,0 +1,79 @@
+"""The authors' files: where they lie, how to get one that is missing, and how to read them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from llmc.errors import UserError
+from llmc.evaluate.task import TaskContext
+
+logger = logging.getLogger(__name__)
+
+K = TypeVar("K")
+FOLDER = Path("decodingtrust/data")
+REPOSITORY = "https://github.com/AI-secure/DecodingTrust"
+DATASET = "AI-Secure/DecodingTrust"
+CLONE = f"git clone {REPOSITORY} DATA_ROOT/decodingtrust"
+
+
+def folder(ctx: TaskContext) -> Path:
+    """The authors' data folder. Raises `UserError` without `--data-root`, or where it holds no such folder."""
+    if ctx.data_root is None:
+        raise UserError(
+            f"trust at --scale {ctx.scale} asks for DecodingTrust's files",
+            hint=f"give --data-root DATA_ROOT after `{CLONE}`, or use --scale mini",
+        )
+    found = ctx.data_root / FOLDER
+    if not found.is_dir():
+        raise UserError(f"{found} is not there", hint=f"get it with `{CLONE}`")
+    return found
+
+
+def path(ctx: TaskContext, name: str, *, get: str = CLONE) -> Path:
+    """The file `name` of the data folder. Raises `UserError` saying how to get it."""
+    found = folder(ctx) / name
+    if not found.is_file():
+        raise UserError(f"{found} is not there", hint=f"get it with `{get}`")
+    return found
+
+
+def present(ctx: TaskContext, names: Mapping[K, str], *, get: str = CLONE) -> dict[K, Path]:
+    """Those of the files that are there; the others are named in a warning. Raises `UserError` when none is."""
+    root = folder(ctx)
+    found = {key: root / name for key, name in names.items() if (root / name).is_file()}
+    missing = [name for key, name in names.items() if key not in found]
+    if not found:
+        raise UserError(
+            f"none of {len(missing)} files is there, first {root / missing[0]}", hint=f"get it with `{get}`"
+        )
+    if missing:
+        shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        logger.warning("left out, for want of %s in %s; get it with `%s`", shown, root, get)
+    return found
+
+
+def jsonl(file: Path) -> list[dict[str, Any]]:
+    """Every line of a JSON-lines file."""
+    with file.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines if line.strip()]
+
+
+def table(file: Path) -> list[dict[str, str]]:
+    """Every row of a CSV file with a header."""
+    with file.open(encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def tree(file: Path) -> Any:
+    """A JSON file."""
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def numbered(rows: Iterable[K], name: str) -> list[tuple[str, K]]:
+    """The rows with ids NAME/0, NAME/1, … in file order."""
+    return [(f"{name}/{place}", row) for place, row in enumerate(rows)]

@@ -1,0 +1,122 @@
+"""Benign MMLU beside the dimensions, asked as 'Decoding Compressed Trust' asked it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from llmc.errors import UserError
+from llmc.evaluate.estimate import Estimate, mean
+from llmc.evaluate.task import Item, Scored, TaskContext
+from llmc.trust import _closed, _mini
+from llmc.trust._balance import scaled
+from llmc.trust._dimension import Dimension, TrustTask, mean_score
+from llmc.trust._files import numbered
+from llmc.trust._questions import Question, items, spread
+from llmc.trust.scorers import mmlu as scorer
+
+GET = (
+    "curl -L https://people.eecs.berkeley.edu/~hendrycks/data.tar | tar x -C DATA_ROOT "
+    "&& mv DATA_ROOT/data DATA_ROOT/mmlu"
+)
+QUICK = 5
+MAX_NEW_TOKENS = 16
+N_SHOTS = 5
+WINDOW = 2048
+"""Tokens that the original lets a prompt have, whatever the model could take."""
+
+
+def subjects(ctx: TaskContext) -> dict[str, tuple[list[list[str]], list[list[str]]]]:
+    """(dev rows, test rows) of every subject, in Hendrycks' layout. Raises `UserError` where it is not there."""
+    if ctx.data_root is None:
+        raise UserError("benign MMLU asks for its files", hint=f"give --data-root DATA_ROOT after `{GET}`")
+    files = sorted((ctx.data_root / "mmlu/test").glob("*_test.csv"))
+    if not files:
+        raise UserError(f"{ctx.data_root / 'mmlu/test'} has no *_test.csv", hint=f"get them with `{GET}`")
+    found = {}
+    for file in files:
+        subject = file.name.removesuffix("_test.csv")
+        found[subject] = (_rows(ctx.data_root / f"mmlu/dev/{subject}_dev.csv"), _rows(file))
+    return found
+
+
+def block(row: Sequence[str], *, answered: bool) -> str:
+    """A question with its four choices, and its answer where it is a demonstration."""
+    listed = "".join(f"\n{key}. {choice}" for key, choice in zip(scorer.KEYS, row[1:5], strict=True))
+    return f"{row[0]}{listed}\nAnswer:" + (f" {row[5]}\n\n" if answered else "")
+
+
+def prompt(subject: str, shots: Sequence[Sequence[str]], row: Sequence[str], ctx: TaskContext) -> str:
+    """The prompt with as many demonstrations as fit beside the answer, the last ones dropped first."""
+    name = subject.replace("_", " ")
+    head = f"The following are multiple choice questions (with answers) about {name}.\n\n"
+    room = min(WINDOW, ctx.max_length) - MAX_NEW_TOKENS
+    for n in range(min(N_SHOTS, len(shots)), -1, -1):
+        text = head + "".join(block(shot, answered=True) for shot in shots[:n]) + block(row, answered=False)
+        if len(ctx.encode(text)) <= room:
+            return text
+    return text
+
+
+def questions(ctx: TaskContext) -> Iterator[Question]:
+    """Every question of every subject, without any chat template in either mode."""
+    if ctx.scale == "mini":
+        yield from _mini.benign()
+        return
+    found = subjects(ctx)
+    rows = {subject: numbered(test, f"mmlu/{subject}") for subject, (_, test) in found.items()}
+    for subject, name, row in spread(rows, QUICK if ctx.scale == "quick" else None):
+        yield Question(
+            id=name,
+            messages=(),
+            raw=prompt(subject, found[subject][0], row, ctx),
+            stratum=subject,
+            question=row[0],
+            gold=row[5],
+            options=scorer.KEYS,
+        )
+
+
+def build(ctx: TaskContext) -> Iterable[Item]:
+    """The items of a scale."""
+    return items(ctx, questions(ctx), max_new_tokens=MAX_NEW_TOKENS)
+
+
+def read(item: Item, text: str) -> _closed.Reading:
+    """The first character; in `fixed` the first that is no space."""
+    label = scorer.parse(text if item.meta["mode"] == "compat" else text.lstrip())
+    return _closed.Reading(label, float(label == item.gold))
+
+
+def micro(scored: Sequence[Scored]) -> Estimate:
+    """100 times the accuracy over all questions, subjects of any size."""
+    name = "acc" if _closed.is_compat(scored) else "acc_choice"
+    marks = [row.marked.marks[name] for row in scored]
+    known = [value for value in marks if value is not None]
+    return scaled(mean(known), 100)
+
+
+def _rows(file: Path) -> list[list[str]]:
+    with file.open(encoding="utf-8", newline="") as lines:
+        return [row for row in csv.reader(lines) if len(row) == 6]
+
+
+TASK = TrustTask(
+    name="trust/mmlu",
+    dimension="mmlu",
+    source="MMLU, arXiv:2009.03300; asked as in arXiv:2403.15447",
+    primary="acc_choice",
+    metrics=_closed.metrics(0.25),
+    build=build,
+    judge=_closed.judge(read),
+    summary=_closed.summary(micro),
+)
+DIMENSION = Dimension(
+    name="mmlu",
+    source="arXiv:2009.03300; arXiv:2403.15447",
+    question="What does the model know, with nobody trying to mislead it?",
+    tasks=(TASK,),
+    combine=mean_score([TASK.name]),
+    benign=True,
+)

@@ -1,0 +1,176 @@
+"""The engine against lm-eval's `hf` backend, which computes every request on its own."""
+
+import random
+
+import pytest
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+
+from llmc.errors import UserError
+from llmc.evaluate.engine import Engine, asked
+from llmc.evaluate.task import Ask
+from tests.evaluate import tiny
+
+ALL = list(tiny.CONFIGS)
+
+
+def text(rng, n):
+    return "".join(rng.choice("abc de") for _ in range(n)).strip() or "a"
+
+
+def pairs():
+    """Few-shot headers longer than a sliding window, contexts shared by endings, an empty and an overlong context."""
+    rng = random.Random(0)
+    head = text(rng, 60)
+    made = [(head + text(rng, rng.randint(1, 30)), " " + text(rng, k)) for k in (1, 1, 5, 9) for _ in range(6)]
+    for _ in range(6):
+        context = text(rng, rng.randint(20, 40))
+        made += [(context, " " + text(rng, rng.randint(2, 9))) for _ in range(4)]
+    made += [("", "abc"), (text(rng, 300), "xyz"), ("ab ", "c"), ("<s>ab", " cd"), made[0]]
+    # A head that all share up to its last token, so that some continuation begins inside the common part.
+    return [*made, (head, " de"), (head[:-3], head[-3:])]
+
+
+def requests(kind, arguments):
+    return [Instance(kind, {}, each, 0) for each in arguments]
+
+
+@pytest.mark.parametrize("bos", [False, True])
+@pytest.mark.parametrize("name", ALL)
+def test_log_likelihoods_equal_lm_evals(name, bos):
+    model, tokenizer = tiny.model(name), tiny.tokenizer(bos=bos)
+    asked_for = requests("loglikelihood", pairs())
+    want = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=4).loglikelihood(asked_for, disable_tqdm=True)
+    engine = Engine(model, tokenizer, batch_tokens=256)
+    assert engine.network.why_not_shared is None
+    got = engine.loglikelihood(asked_for)
+    for mine, theirs in zip(got, want, strict=True):
+        assert mine[0] == pytest.approx(theirs[0], abs=1e-4)
+        assert mine[1] == theirs[1]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_greedy_continuation_is_known_as_greedy(name):
+    engine = Engine(tiny.model(name), tiny.tokenizer(), batch_tokens=64)
+    tokens = engine.encoder.encode("abc de")
+    for _ in range(3):
+        logits = engine.network.read([tokens], [1])
+        tokens.append(int(logits.argmax()))
+    answer = engine.answers([Ask(kind="loglikelihood_rolling", context="", tokens=tuple(tokens[5:]))])[0]
+    assert answer.is_greedy is not None and answer.n_tokens == 3
+    whole = torch.log_softmax(engine.network.read([tokens[5:-1]], [3]).double(), -1)
+    assert answer.loglikelihood == pytest.approx(sum(float(whole[i, tokens[6 + i]]) for i in range(3)), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_rolling_log_likelihoods_equal_lm_evals(name):
+    model, tokenizer = tiny.model(name), tiny.tokenizer()
+    rng = random.Random(1)
+    texts = requests("loglikelihood_rolling", [(text(rng, n),) for n in (5, 250, 256, 257, 600)])
+    want = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=2).loglikelihood_rolling(texts, disable_tqdm=True)
+    got = Engine(model, tokenizer, batch_tokens=300).loglikelihood_rolling(texts)
+    assert got == pytest.approx(want, abs=2e-3, rel=1e-6)  # lm-eval sums thousands of nats in float32
+
+
+@pytest.mark.parametrize(("until", "n_new"), [(["-", "B"], 20), ([], 24), (["zq"], 7), ([], 1)])
+@pytest.mark.parametrize("name", ALL)
+def test_greedy_texts_equal_lm_evals(name, until, n_new):
+    model, tokenizer = tiny.model(name), tiny.tokenizer(bos=True)
+    rng = random.Random(2)
+    head = text(rng, 40)
+    prompts = [head + text(rng, rng.randint(1, 30)) for _ in range(10)]
+    prompts += [text(rng, rng.randint(1, 90)) for _ in range(15)] + [text(rng, 300)]
+    settings = {"until": until, "max_gen_toks": n_new, "do_sample": False}
+    asks = requests("generate_until", [(prompt, {**settings, "until": list(until)}) for prompt in prompts])
+    want = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=4).generate_until(asks, disable_tqdm=True)
+    assert Engine(model, tokenizer, batch_tokens=512).generate_until(asks) == want
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3", "opt"])
+def test_neither_batch_nor_order_nor_sharing_changes_an_answer(name):
+    rng = random.Random(3)
+    head = text(rng, 50)
+    prompts = [head + text(rng, rng.randint(1, 40)) for _ in range(12)]
+    asks = [
+        Ask(kind="generate_until", context=prompt, max_new_tokens=12, temperature=t, top_p=0.9, sample=k, seed=7)
+        for prompt in prompts
+        for t, k in ((0.0, 0), (0.8, 0), (0.8, 1))
+    ]
+    asks += [Ask(kind="loglikelihood", context=prompt, continuation=" x y") for prompt in prompts]
+    wide = Engine(tiny.model(name), tiny.tokenizer(), batch_tokens=2048)
+    narrow = Engine(tiny.model(name), tiny.tokenizer(), batch_tokens=1)
+    alone = Engine(tiny.model(name), tiny.tokenizer(), batch_tokens=300)
+    alone.network.why_not_shared, alone.network.caches = "told so", False
+    expected = wide.answers(asks)
+    shuffled = rng.sample(asks, len(asks))
+    for other in (narrow, alone):
+        found = dict(zip([a.key() for a in shuffled], other.answers(shuffled), strict=True))
+        for ask, answer in zip(asks, expected, strict=True):
+            same = found[ask.key()]
+            assert same.text == answer.text and same.n_tokens == answer.n_tokens
+            if answer.loglikelihood is not None:
+                assert same.loglikelihood == pytest.approx(answer.loglikelihood, abs=1e-4)
+
+
+def test_samples_of_one_prompt_differ_and_repeat_with_the_seed():
+    engine = Engine(tiny.model("llama"), tiny.tokenizer(), batch_tokens=256)
+
+    def texts(seed):
+        asks = [
+            Ask(kind="generate_until", context="ab", max_new_tokens=8, temperature=2.0, sample=k, seed=seed)
+            for k in range(5)
+        ]
+        return [answer.text for answer in engine.answers(asks)]
+
+    assert texts(0) == texts(0) != texts(1)
+    assert len(set(texts(0))) > 1
+
+
+def test_equal_requests_are_computed_once(monkeypatch):
+    engine = Engine(tiny.model("llama"), tiny.tokenizer(), batch_tokens=256)
+    seen = []
+    read = engine.network.read
+    monkeypatch.setattr(engine.network, "read", lambda rows, n, past=None: seen.extend(rows) or read(rows, n, past))
+    engine.answers([Ask(kind="loglikelihood", context="ab", continuation=c) for c in (" A", " B", " A", " C")])
+    # The three continuations split as a space and a letter: contexts "ab", read up to the space.
+    assert len(seen) == 1
+
+
+def test_a_state_space_model_runs_without_sharing(caplog):
+    from transformers import AutoModelForCausalLM, MambaConfig
+
+    torch.manual_seed(0)
+    config = MambaConfig(
+        vocab_size=260,
+        hidden_size=32,
+        num_hidden_layers=2,
+        state_size=8,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=2,
+    )
+    model = AutoModelForCausalLM.from_config(config).eval()
+    tokenizer = tiny.tokenizer()
+    engine = Engine(model, tokenizer, batch_tokens=200)
+    assert engine.network.why_not_shared and "not shared" in caplog.text
+    asks = requests("loglikelihood", [("abcabc", " d"), ("ab", " cde"), ("abcabcabc", " d")])
+    want = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1, max_length=256).loglikelihood(asks)
+    assert [a for a, _ in engine.loglikelihood(asks)] == pytest.approx([a for a, _ in want], abs=1e-4)
+    settings = {"until": [], "max_gen_toks": 5, "do_sample": False}
+    asks = requests("generate_until", [("abcabc", settings), ("ab", settings)])
+    want = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1, max_length=256).generate_until(asks)
+    assert engine.generate_until(asks) == want
+
+
+def test_a_setting_that_the_engine_lacks_is_refused():
+    with pytest.raises(UserError, match="repetition_penalty"):
+        asked("x", {"until": ["\n"], "repetition_penalty": 1.2})
+    plain = asked("x", {"until": "\n", "max_gen_toks": 5, "temperature": 0.0, "do_sample": False})
+    assert plain == Ask(kind="generate_until", context="x", until=("\n",), max_new_tokens=5)
+
+
+def test_lm_evals_own_samples_of_one_prompt_get_different_numbers():
+    engine = Engine(tiny.model("llama"), tiny.tokenizer(), batch_tokens=256)
+    settings = {"until": [], "max_gen_toks": 8, "do_sample": True, "temperature": 2.0}
+    assert len(set(engine.generate_until(requests("generate_until", [("ab", settings)] * 4)))) > 1

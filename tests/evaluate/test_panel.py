@@ -1,0 +1,48 @@
+"""The answer-quality panel."""
+
+import pytest
+
+from llmc.evaluate.panel import collapsed, flags_of, option_shares, panel, repetitive
+from llmc.evaluate.task import FLAGS, Answer, Marked
+
+SENTENCE = "The cat sat on the mat while a dog slept near the old door of our little house in town."
+
+
+@pytest.mark.parametrize(
+    ("text", "loops"),
+    [
+        ("", False),
+        ("no no no", False),
+        (SENTENCE, False),
+        ("I do not know. " * 12, True),
+        ("a" * 200, True),
+        (SENTENCE + " " + SENTENCE, False),  # half of its 4-grams are new: once more is no loop
+        (SENTENCE * 4, True),
+    ],
+)
+def test_a_text_goes_in_circles_when_most_of_it_recurs(text, loops):
+    assert repetitive(text) is loops
+
+
+def test_flags_come_from_the_answers_and_the_task_has_the_last_word():
+    answers = [Answer(text="  ", truncated=True, overflowed=False)]
+    plain = flags_of(Marked(marks={}), answers)
+    assert plain == {flag: flag in ("empty", "truncated") for flag in FLAGS}
+    assert not flags_of(Marked(marks={}, flags={"truncated": False}), answers)["truncated"]
+
+
+def test_shares_of_answers_that_have_no_text_are_unknown_not_zero():
+    flags = [dict.fromkeys(FLAGS, False)] * 3
+    found = panel(flags, has_texts=False)
+    assert found["empty"] is None and found["overflowed"] == 0 and found["n"] == 3
+    assert panel([], has_texts=True)["empty"] is None
+
+
+def test_a_task_collapses_when_half_its_answers_are_none_or_one_option_takes_all():
+    good = dict.fromkeys(FLAGS, False)
+    half = panel([good, {**good, "empty": True}] * 15, has_texts=True)
+    assert collapsed(half, None) and not collapsed(panel([good] * 30, has_texts=True), None)
+    assert not collapsed(panel([{**good, "empty": True}] * 5, has_texts=True), None)  # too few to tell
+    one = [Marked(marks={}, choice=0, options=("x", "y"))] * 28 + [Marked(marks={}, choice=1, options=("x", "y"))] * 2
+    assert option_shares(one) == pytest.approx({"A": 28 / 30, "B": 2 / 30})
+    assert collapsed(panel([good] * 30, has_texts=False), option_shares(one))

@@ -1,0 +1,141 @@
+"""The command line as a person meets it: quick help, one sentence for a mistake, exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llmc import cli, commands
+from llmc.errors import Exit, UserError
+from llmc.models.tiny import save_tiny
+
+ROOT = Path(__file__).parents[1]
+
+
+def llmc(*arguments, capsys):
+    code = cli.run([str(a) for a in arguments])
+    out = capsys.readouterr()
+    return code, out.out, out.err
+
+
+def test_help_needs_no_torch():
+    script = "import sys; from llmc.cli import run; run(['--help']); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.DEVNULL).returncode == 0
+
+
+def test_importing_the_package_changes_no_global_state():
+    script = (
+        "import os, logging, warnings; before = (dict(os.environ), len(warnings.filters), logging.root.handlers[:]);"
+        "import llmc, llmc.cli; after = (dict(os.environ), len(warnings.filters), logging.root.handlers[:]);"
+        "raise SystemExit(before != after)"
+    )
+    clean = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=clean).returncode == 0
+
+
+def test_every_command_has_help(capsys):
+    import pkgutil
+
+    for info in pkgutil.iter_modules(commands.__path__):
+        if not info.name.startswith("_"):
+            code, out, _ = llmc(info.name, "--help", capsys=capsys)
+            assert code == 0 and info.name in out
+
+
+@pytest.fixture
+def dense(tmp_path):
+    save_tiny("llama", tmp_path / "dense")
+    return tmp_path / "dense"
+
+
+MISTAKES = {
+    "method": (["--method", "wnada"], "did you mean 'wanda'"),
+    "setting": (["--method", "wanda", "--set", "sparsty=0.5"], "did you mean 'sparsity'"),
+    "value": (["--method", "wanda", "--set", "sparsity=half"], "sparsity='half'"),
+    "range": (["--method", "wanda", "--sparsity", "1.5"], "sparsity must be in [0, 1)"),
+    "pair": (["--method", "wanda", "--set", "sparsity"], "NAME=VALUE"),
+    "group": (["--method", "rtn", "--group-size", "48"], "64 input columns do not split into groups of 48"),
+    "pattern": (["--method", "magnitude", "--pattern", "2:5"], "64 input columns do not split into groups of 5"),
+    "dtype": (["--method", "magnitude", "--dtype", "float61"], "unknown dtype 'float61'"),
+    "device": (["--method", "magnitude", "--device", "tpu9"], "device 'tpu9'"),
+    "format": (["--method", "magnitude", "--format", "gtpq"], "did you mean 'gptq'"),
+    "calibration": (["--method", "wanda"], "needs calibration text"),
+    "file": (["--method", "wanda", "--calibration", "nowhere.txt"], "nowhere.txt does not exist"),
+    "both": (["--method", "wanda", "--recipe", "x.yaml"], "one of --method and --recipe"),
+    "neither": ([], "one of --method and --recipe"),
+    "option": (["--metod", "wanda"], "No such option"),
+    "number": (["--method", "rtn", "--bits", "four"], "'--bits'"),
+    "recipe": (["--recipe", "nowhere.yaml"], "nowhere.yaml"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_sentence_and_exit_code_2(mistake, dense, tmp_path, capsys):
+    arguments, sentence = MISTAKES[mistake]
+    code, out, err = llmc("compress", dense, "--out", tmp_path / "out", *arguments, capsys=capsys)
+    assert code == Exit.USER and out == ""
+    assert sentence in err and err.count("\n") == 1 and "Traceback" not in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_is_not_there_is_one_sentence(tmp_path, capsys):
+    for name in (tmp_path / "nowhere", "nobody/nothing"):
+        code, _, err = llmc("compress", name, "--out", tmp_path / "out", "--method", "rtn", capsys=capsys)
+        assert code == Exit.USER and err.count("\n") == 1
+
+
+def test_our_own_fault_is_70_and_a_stop_is_130(monkeypatch, capsys):
+    for raised, code in ((ValueError("bug"), 70), (KeyboardInterrupt(), 130), (UserError("mistake"), 2)):
+
+        def fail(*_, raised=raised, **__):
+            raise raised
+
+        monkeypatch.setattr(cli, "app", fail)
+        assert llmc("methods", capsys=capsys)[0] == code
+
+
+def test_methods_are_listed_with_settings_and_papers(capsys):
+    code, out, _ = llmc("methods", "--json", capsys=capsys)
+    listed = {entry["name"]: entry for entry in json.loads(out)}
+    assert code == 0 and {"magnitude", "wanda", "gptq", "rtn"} <= set(listed)
+    for entry in listed.values():
+        assert entry["source"]
+        assert all(setting["help"] for setting in entry["settings"]), entry["name"]
+    assert llmc("methods", "wanda", capsys=capsys)[0] == 0
+
+
+def test_compress_then_inspect(dense, tmp_path, capsys):
+    code, out, _ = llmc("compress", dense, "--out", tmp_path / "o", "--method", "magnitude", "--json", capsys=capsys)
+    assert code == 0
+    assert json.loads(out)["totals"]["compressed_sparsity"] == pytest.approx(0.5)
+    code, out, _ = llmc("inspect", tmp_path / "o", capsys=capsys)
+    assert code == 0 and "model.layers.1.mlp.down_proj" in out and "as large as the dense one" in out
+    code, out, _ = llmc("inspect", tmp_path / "o", "--json", capsys=capsys)
+    assert len(json.loads(out)["matrices"]) == 14
+    assert llmc("inspect", dense, capsys=capsys)[0] == Exit.USER
+
+
+def test_a_dry_run_writes_nothing(dense, tmp_path, capsys):
+    arguments = ["compress", dense, "--out", tmp_path / "o", "--method", "rtn", "--group-size", "32", "--dry-run"]
+    code, out, _ = llmc(*arguments, capsys=capsys)
+    assert code == 0 and "14 matrices" in out and not (tmp_path / "o").exists()
+
+
+def test_a_recipe_runs_its_stages_in_a_row(dense, tmp_path, capsys):
+    (tmp_path / "r.yaml").write_text(
+        "stages:\n- {method: magnitude, pattern: '2:4'}\n- {method: rtn, bits: 4, group_size: 32}\n"
+    )
+    arguments = ["compress", dense, "--out", tmp_path / "o", "--recipe", tmp_path / "r.yaml", "--json"]
+    code, out, _ = llmc(*arguments, capsys=capsys)
+    assert code == 0
+    assert json.loads(out)["totals"]["compressed_sparsity"] >= 0.5
+
+
+@pytest.mark.parametrize("text", ["", "stages: 3", "stages: [{}]", "stages: [{method: wanda}]\nx: 1", "a: [", "- 1"])
+def test_a_bad_recipe_is_one_sentence(text, dense, tmp_path, capsys):
+    (tmp_path / "r.yaml").write_text(text)
+    code, _, err = llmc("compress", dense, "--out", tmp_path / "o", "--recipe", tmp_path / "r.yaml", capsys=capsys)
+    assert code == Exit.USER and err.count("\n") == 1

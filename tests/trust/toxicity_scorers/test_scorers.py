@@ -1,0 +1,148 @@
+"""The toxicity scorers: each finds its way out when it can't work, and none scores a text twice."""
+
+import io
+import json
+import urllib.error
+import urllib.request
+
+import pytest
+import torch
+from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+
+from llmc.catalog import catalog
+from llmc.errors import UserError
+from llmc.trust.toxicity_scorers import perspective
+from llmc.trust.toxicity_scorers._classifier import Classifier
+from llmc.trust.toxicity_scorers._scorer import Remembered, ToxicityScorer, identity, resolve
+from llmc.trust.toxicity_scorers.words import Words
+
+NAMES = list(catalog("llmc.trust.toxicity_scorers", "SCORER"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_scorer_says_who_it_is(name):
+    scorer = resolve(name)
+    assert isinstance(scorer, ToxicityScorer) and scorer.name == name and scorer.source and scorer.revision
+    assert identity(scorer).startswith(f"{name}@")
+
+
+def test_names_settings_and_mistakes(tmp_path):
+    assert resolve(None).name == "detoxify"
+    file = tmp_path / "words.txt"
+    file.write_text("grob\nSnurl\n")
+    scorer = resolve(f"words:{file}")
+    assert scorer.score(["a snurl, a GROB", "fine", " "]) == [0.75, 0.0, None]
+    assert identity(scorer) != identity(resolve("words"))
+    with pytest.raises(UserError, match="did you mean 'words'"):
+        resolve("wrods")
+    with pytest.raises(UserError, match="no file"):
+        resolve(f"words:{tmp_path}/none").check()
+    with pytest.raises(UserError, match="no folder"):
+        resolve("unbiased_roberta:/nowhere").check()
+
+
+def test_a_missing_package_is_named_with_its_installation(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install 'llmc\[toxicity\]'"):
+        resolve("detoxify").check()
+
+
+class Counting:
+    name, source, revision = "counting", "here", "1"
+
+    def __init__(self):
+        self.asked = []
+
+    def score(self, texts):
+        self.asked += texts
+        return [None if "fail" in text else len(text) / 100 for text in texts]
+
+
+def test_no_text_is_scored_twice_not_even_by_another_process(tmp_path):
+    scorer = Counting()
+    first = Remembered(scorer, tmp_path)
+    assert first.score(["ab", "abc", "ab", "  ", "fail"]) == [0.02, 0.03, 0.02, None, None]
+    assert first.score(["abc"]) == [0.03] and scorer.asked == ["ab", "abc", "fail"]
+    again = Counting()
+    assert Remembered(again, tmp_path).score(["ab", "fail"]) == [0.02, None]
+    assert again.asked == ["fail"]  # a failure is no score
+    again.revision = "2"
+    Remembered(again, tmp_path).score(["ab"])
+    assert again.asked == ["fail", "ab"]
+
+
+def test_a_torn_last_line_of_the_store_is_scored_again(tmp_path):
+    Remembered(Counting(), tmp_path).score(["ab"])
+    file = next(tmp_path.iterdir())
+    file.write_text(file.read_text()[:-4])
+    scorer = Counting()
+    assert Remembered(scorer, tmp_path).score(["ab"]) == [0.02] and scorer.asked == ["ab"]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("classifier")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "you", "are", "nice", "rude"]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        num_labels=3,
+        id2label={0: "insult", 1: "Toxicity", 2: "threat"},
+        label2id={"insult": 0, "Toxicity": 1, "threat": 2},
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("link", ["sigmoid", "softmax"])
+def test_a_classifier_reads_its_label_whatever_the_batch(weights, link):
+    """Padding must not change a score: alone and beside a longer text it is the probability by hand."""
+    scorer = Classifier(name="x", source="here", model=str(weights), label="toxicity", link=link)
+    scorer.check()
+    alone = scorer.score(["you rude"])[0]
+    beside = scorer.score(["you are nice you are nice", "you rude"])[1]
+    model = BertForSequenceClassification.from_pretrained(weights).eval()
+    with torch.inference_mode():
+        logits = model(input_ids=torch.tensor([[2, 5, 8, 3]])).logits[0]
+    by_hand = {"sigmoid": 1 / (1 + (-logits[1]).exp()), "softmax": logits.exp()[1] / logits.exp().sum()}[link]
+    assert alone == pytest.approx(float(by_hand), abs=1e-6) == pytest.approx(beside, abs=1e-5)
+
+
+def test_a_classifier_without_the_label_says_which_it_has(weights):
+    with pytest.raises(UserError, match="insult, threat, toxicity"):
+        Classifier(name="x", source="here", model=str(weights), label="rude", link="sigmoid").score(["you"])
+
+
+def test_perspective_waits_when_busy_and_gives_up_on_a_refused_text(monkeypatch):
+    monkeypatch.setenv(perspective.KEY, "k")
+    answers = [429, {"attributeScores": {"TOXICITY": {"summaryScore": {"value": 0.25}}}}, 400]
+    asked = []
+
+    def urlopen(request, timeout):
+        asked.append(json.loads(request.data)["comment"]["text"])
+        answer = answers.pop(0)
+        if isinstance(answer, int):
+            raise urllib.error.HTTPError(request.full_url, answer, "", {}, io.BytesIO())
+        return io.BytesIO(json.dumps(answer).encode())
+
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    scorer = perspective.Perspective(first_wait_s=0.0)
+    assert scorer.score(["a", "b"]) == [0.25, None] and asked == ["a", "a", "b"]
+
+
+def test_perspective_needs_a_key_and_takes_no_setting(monkeypatch):
+    monkeypatch.delenv(perspective.KEY, raising=False)
+    with pytest.raises(UserError, match=perspective.KEY):
+        perspective.SCORER.score(["a"])
+    with pytest.raises(UserError, match="no setting"):
+        resolve("perspective:x")
+
+
+def test_words_leave_no_doubt():
+    assert Words().score(["how stupid and ugly", "stupidity"]) == [0.75, 0.0]
