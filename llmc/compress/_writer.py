@@ -66,7 +66,9 @@ def write_json(path: Path, value: object) -> None:
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Writes one safetensors file, atomically and through to the disk."""
     temporary = path.with_name(path.name + ".tmp")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata={"format": "pt"})
+    save_file(
+        {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, temporary, metadata={"format": "pt"}
+    )
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.replace(path)

@@ -206,6 +206,17 @@ def test_a_full_disk_is_one_sentence_and_leaves_no_model(tmp_path, monkeypatch):
     assert weights(tmp_path / "out") == weights(tmp_path / "fresh")
 
 
+def test_a_directory_without_write_permission_is_one_sentence(tmp_path, monkeypatch):
+    save_tiny("llama", tmp_path / "dense")
+
+    def refuse(self, *args, **kwargs):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(UserError, match="can't be written to"):
+        compress(job(tmp_path), quiet)
+
+
 def test_too_little_space_is_said_before_any_work(tmp_path, monkeypatch):
     save_tiny("llama", tmp_path / "dense")
     monkeypatch.setattr(_job.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
