@@ -10,8 +10,11 @@ from torch import Tensor
 
 from llmc.errors import UserError
 
-SHRINKS = tuple(1 - i / 20 for i in range(13))
-"""The ranges that the search tries, as fractions of the full one: a row of thousands in 2 bits is best at about 0.4."""
+N_SHRINKS = {2: 13, 3: 13, 4: 10, 8: 4}
+"""How many ranges the search tries for each number of bits: 1, 0.95, … of the full one, down to 0.4 for 2 bits.
+
+A row of thousands of normal weights is best rounded at about 0.4 of its range in 2 bits, 0.6 in 3, 0.7 in 4.
+"""
 
 CHUNK = 1 << 17
 """Weights that the search handles at a time: its temporaries then stay in a core's cache."""
@@ -95,7 +98,7 @@ def fit_grid(
     Shapes: weight (out, in). A checkpoint stores scales in the model's dtype: so they are rounded first.
     Source: Frantar et al. 2022, arXiv:2210.17323, and its published quantiser. Deviations: a symmetric grid is
     mirrored for a group without negative weights too, where the published one would cut off its upper half; the
-    search has 13 ranges and squared errors for 80 and an exponent of 2.4, which makes the outputs no worse.
+    search has 13 ranges at most and squared errors, not 80 and an exponent of 2.4, which makes the outputs no worse.
     """
     size = columns_per_group(weight.shape[-1], group_size)
     grouped = by_group(weight.float(), size)
@@ -124,7 +127,7 @@ def _scale_and_zero(low: Tensor, high: Tensor, bits: int, symmetric: bool, dtype
 
 
 def _best_shrink(grouped: Tensor, low: Tensor, high: Tensor, bits: int, symmetric: bool, dtype: torch.dtype) -> Tensor:
-    """Of SHRINKS, for each group the one with the least sum of squared errors, the widest of equals.
+    """Of the ranges to try, for each group the one with the least sum of squared errors, the widest of equals.
 
     Shapes: grouped (out, groups, size); low, high and the result (out, groups).
     """
@@ -134,7 +137,8 @@ def _best_shrink(grouped: Tensor, low: Tensor, high: Tensor, bits: int, symmetri
         part = slice(start, start + rows)
         exact, snapped = torch.empty_like(grouped[part]), torch.empty_like(grouped[part])
         least = torch.full_like(low[part], math.inf)
-        for shrink in SHRINKS:
+        for step in range(N_SHRINKS[bits]):
+            shrink = 1 - step / 20
             scale, zero = _scale_and_zero(low[part] * shrink, high[part] * shrink, bits, symmetric, dtype)
             torch.div(grouped[part], scale.unsqueeze(-1), out=exact)
             torch.round(exact, out=snapped)
