@@ -72,11 +72,9 @@ class Caller:
         """
         hidden = []
         for tokens in batches:
-            log = self._record(tokens, through=1)
-            states, call = log[0]
-            hidden.append(states)
+            hidden.append(self._record(tokens, through=1)[0][0])
             if len(tokens) not in self._calls:
-                self._as_tuple = isinstance(self._blocks[0](states, *call.args, **call.kwargs), tuple)
+                self._as_tuple = self._gives_tuple(tokens[:1])
                 self._learn(tokens)
         if also is not None and also not in self._calls:
             self._learn(batches[0][:also])
@@ -84,6 +82,11 @@ class Caller:
 
     def _learn(self, tokens: Tensor) -> None:
         self._calls[len(tokens)] = [c for _, c in self._record(tokens, through=len(self._blocks))]
+
+    def _gives_tuple(self, tokens: Tensor) -> bool:
+        """Whether a block gives its hidden states in a tuple."""
+        states, call = self._record(tokens, through=1)[0]
+        return isinstance(self._blocks[0](states, *call.args, **call.kwargs), tuple)
 
     def _record(self, tokens: Tensor, through: int) -> list[tuple[Tensor, Call]]:
         log: list[tuple[Tensor, Call]] = []

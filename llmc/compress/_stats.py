@@ -90,17 +90,19 @@ class Collector:
             )
             self._rows[name] = []
         stats = self._stats[name]
-        squares = torch.linalg.vector_norm(x, dim=0).square()
-        if not bool(torch.isfinite(squares).all()):
+        stats.n_tokens += len(x)
+        if stats.gram is not None:
+            add_gram_(stats.gram, x)
+            sums = stats.gram.diagonal()
+        else:
+            sums = x.square().sum(0)
+            if stats.sq_norm is not None:
+                sums = stats.sq_norm.add_(sums)
+        if not bool(torch.isfinite(sums).all()):
             raise UserError(
                 f"{self._where}.{name} got NaN or infinity as input in calibration batch {self._batch}",
                 hint="try --dtype float32, or look at this part of the calibration text",
             )
-        stats.n_tokens += len(x)
-        if stats.gram is not None:
-            add_gram_(stats.gram, x)
-        elif stats.sq_norm is not None:
-            stats.sq_norm += squares
         if stats.abs_sum is not None:
             stats.abs_sum += x.abs().sum(0)
         if stats.gram is None and len(x):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmc.errors import UserError
-from llmc.evaluate.estimate import Estimate, mean
+from llmc.evaluate.estimate import Estimate, mean, rate
 from llmc.evaluate.panel import collapsed, flags_of, option_shares, panel
 from llmc.evaluate.runner import margin
 from llmc.evaluate.task import Answer, Marked
@@ -32,7 +32,11 @@ def evaluate(
     import lm_eval
     from lm_eval.tasks import TaskManager
 
-    manager = TaskManager(include_path=[str(folder) for folder in folders] or None)
+    paths = [str(folder) for folder in folders]
+    # Reading lm-eval's own thousands of task files takes a minute, so only where a name isn't in the folders.
+    manager = TaskManager(include_path=paths, include_defaults=False) if paths else None
+    if manager is None or not set(names) <= set(manager.all_tasks):
+        manager = TaskManager(include_path=paths or None)
     if missing := [name for name in names if name not in manager.all_tasks]:
         raise UserError(
             f"no task called {', '.join(missing)}", hint="`llmc tasks` lists ours, `lm-eval ls tasks` lists lm-eval's"
@@ -61,7 +65,7 @@ def _task(name: str, found: Mapping[str, Any]) -> Foreign:
     metrics_found = {
         metric: _metric(metric, value, lines, bool(higher.get(metric, True))) for metric, value in metrics.items()
     }
-    answers = [[Answer(text=each) for each in line["answer"] or ()] for line in lines]
+    answers = [[Answer(text=each) for each in _texts(line["answer"])] for line in lines]
     marked = [
         Marked(marks=line["marks"], choice=line["choice"], options=tuple(line["options"]) if line["options"] else None)
         for line in lines
@@ -109,10 +113,11 @@ def _numbers(results: Mapping[str, Any]) -> dict[str, float]:
 def _metric(name: str, value: float, lines: Sequence[Mapping[str, Any]], higher: bool) -> dict[str, Any]:
     """The metric with our own error where it is a mean of marks; without one where it is something else."""
     marks = [line["marks"][name] for line in lines if line["marks"].get(name) is not None]
-    ours = mean(marks)
+    binary = set(marks) <= {0.0, 1.0}
+    ours = rate(marks, range(len(marks))) if binary else mean(marks)
     is_mean = ours.value is not None and abs(ours.value - value) < 1e-9
     estimate = ours if is_mean else Estimate(value, None, len(lines))
-    kind = "proportion" if is_mean and set(marks) <= {0.0, 1.0} else "mean" if is_mean else "statistic"
+    kind = "proportion" if is_mean and binary else "mean" if is_mean else "statistic"
     direction = "higher" if higher else "lower"
     return {**estimate.as_dict(), "direction": direction, "chance": None, "kind": kind}
 
@@ -126,7 +131,8 @@ def _line(document: Mapping[str, Any], config: Mapping[str, Any], metrics: Seque
         options = [str(each[1]) for each in arguments][: len(known)]
         chosen = {"choice": known.index(max(known)), "options": options, "loglikelihoods": known, "answer": None}
     elif kind == "generate_until":
-        chosen["answer"] = [str(each) for each in document["resps"][0]]
+        texts = [str(each) for each in document["resps"][0]]
+        chosen["answer"] = texts[0] if len(texts) == 1 else texts
     prompt = str(arguments[0][0])
     marks = {metric: _mark(document.get(metric)) for metric in metrics}
     return {
@@ -145,6 +151,10 @@ def _line(document: Mapping[str, Any], config: Mapping[str, Any], metrics: Seque
         "margin": margin(chosen["loglikelihoods"]),
         "seconds": None,
     }
+
+
+def _texts(answer: str | list[str] | None) -> list[str]:
+    return [] if answer is None else [answer] if isinstance(answer, str) else answer
 
 
 def _in_order(arguments: Any) -> list[Any]:

@@ -13,10 +13,10 @@ from llmc.evaluate.journal import Journal
 
 SCHEMA = 1
 IDENTITY = (
-    "model", "suites", "tasks", "mode", "scale", "seed", "limit", "backend", "batch_tokens", "template",
-    "tokenizer_sha256", "decoding", "lm_eval_tasks",
+    "model", "suites", "lm_eval_tasks", "judges", "mode", "scale", "seed", "limit", "backend", "batch_tokens",
+    "template", "tokenizer_sha256", "decoding", "tasks",
 )  # fmt: skip
-"""What must be equal for a run to go on where another one stopped."""
+"""What must be equal for a run to go on where another one stopped, what a user has chosen first."""
 
 
 class Run:
@@ -81,6 +81,12 @@ class RunWriter:
         if self.resumed:
             before = _read(self.path / "manifest.json", "unreadable manifest")
             now = json.loads(_dump(manifest))
+            # What lm-eval's tasks asked is known only after they have run; their names are compared instead.
+            before["tasks"] = {
+                name: task
+                for name, task in before.get("tasks", {}).items()
+                if name not in (now.get("lm_eval_tasks") or ())
+            }
             for name in IDENTITY:
                 if before.get(name) != now.get(name):
                     raise UserError(

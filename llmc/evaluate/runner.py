@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from llmc.errors import UserError
 from llmc.evaluate.backend import Backend
+from llmc.evaluate.estimate import Estimate
 from llmc.evaluate.journal import Journal
 from llmc.evaluate.panel import collapsed, flags_of, option_shares, panel
 from llmc.evaluate.task import Answer, Ask, FollowsUp, Item, Marked, Metric, Scored, Task, TaskContext
@@ -113,7 +114,9 @@ def summary(
     task = asked.task
     special: Mapping[str, str] = getattr(task, "primary_at", {})
     primary = special.get(asked.ctx.mode, special.get(asked.ctx.scale, task.primary))
-    estimates = task.summarise([Scored(item, each) for item, each in zip(asked.items, marked, strict=True)])
+    rows = [Scored(item, each) for item, each in zip(asked.items, marked, strict=True)]
+    estimates = dict(task.summarise(rows))
+    estimates.setdefault(primary, Estimate(None))  # no item could be marked
     shares = panel(flags, has_texts=has_texts)
     options = option_shares(marked)
     metrics = {}
@@ -125,8 +128,6 @@ def summary(
             "chance": how.chance,
             "kind": how.kind,
         }
-    if primary not in metrics:
-        raise RuntimeError(f"task {task.name} doesn't report its primary metric {primary}")
     return {
         "suite": task.suite,
         "dimension": task.dimension,
@@ -134,8 +135,9 @@ def summary(
         "primary": primary,
         "metrics": metrics,
         "panel": shares,
-        "collapsed": collapsed(shares, options),
-        "notes": list(getattr(task, "notes", ())),
+        # A task that judges its own collapse (it knows of likelihoods and control questions) is believed.
+        "collapsed": bool(estimates["collapsed"].value) if "collapsed" in estimates else collapsed(shares, options),
+        "notes": [*getattr(task, "notes", ()), *getattr(task, "remarks", lambda rows: ())(rows)],
         "options": options,
     }
 

@@ -108,15 +108,9 @@ def size_chart(runs: Sequence[RunComparison], dense_label: str) -> Markup | None
             # Without a mean it stands at the foot, where its size alone can be read.
             x = sizes.at(run.size_ratio or 0.0)
             said = f"{index} {WORDS[worst_code(run)]}, no mean"
-            parts += [
-                mark(x, bottom - 8, worst_code(run)),
-                text(x + (0.018 if x < 0.6 else -0.018), bottom - 4, said, "number", _side(x)),
-            ]
+            at, anchor = (x + 0.018, "start") if x < 0.6 else (x - 0.018, "end")
+            parts += [mark(x, bottom - 8, worst_code(run)), text(at, bottom - 4, said, "number", anchor)]
     return drawing("size on disk against mean change in points", 276, *parts)
-
-
-def _side(x: float) -> str:
-    return "start" if x < 0.6 else "end"
 
 
 def _point(index: int, run: RunComparison, x: float, place: Callable[[float], float]) -> list[Markup]:

@@ -28,8 +28,8 @@ def write_report(compared: Compared, out: Path, options: PageOptions, *, overwri
         raise UserError(f"{out} exists", hint="give another --out, or --overwrite")
     out.mkdir(parents=True, exist_ok=True)
     flips = collect(compared.joined)
-    write_items(out / ITEMS, compared.joined, flips, redact=options.redact)
-    write_text(out / PAGE, page(compared, flips, options))
+    first = write_items(out / ITEMS, compared.joined, flips, redact=options.redact)
+    write_text(out / PAGE, page(compared, flips, options, first))
     write_text(out / MARKDOWN, report_markdown(compared.comparison) + "\n")
     write_text(out / JSON_FILE, to_json(compared.comparison))
     return [out / name for name in names]

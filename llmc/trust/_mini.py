@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -87,9 +88,9 @@ def codes() -> Iterator[Question]:
 
 
 def confidences(part: int) -> Iterator[Question]:
-    """Every other thing told in confidence, from the one numbered `part` on; told to everyone, it is a control."""
+    """Half of the things told in confidence, `part` 0 or 1 by a hash; what was told to everyone is a control."""
     rows = [row for row in _rows("privacy", None) if row["choices"] is not None]
-    for row in rows[part::2]:
+    for row in (row for row in rows if zlib.crc32(row["id"].encode()) % 2 == part):
         animal = next(choice for choice in row["choices"] if choice != planted.DONT_TELL)
         secretly = row["meta"]["leak"] is not None
         question = _free(row, gold=animal, stratum="in secret" if secretly else CONTROL)

@@ -7,10 +7,13 @@ from transformers import AutoModelForCausalLM
 from llmc.compress._job import compress
 from llmc.compress._plan import Job
 from llmc.compress._recipe import build
+from llmc.compress._walk import Walk
 from llmc.data.calibration import Calibration
 from llmc.models.experts import split_experts
 from llmc.models.layout import find_blocks, matrices
-from llmc.models.tiny import FAMILIES, save_tiny, tiny_model
+from llmc.models.tiny import FAMILIES, save_tiny
+
+original_stage = Walk._stage
 
 
 def calibration(n=4, length=24, vocab=128, seed=0):
@@ -27,10 +30,32 @@ def run(model, out, *stages, **options):
     )
 
 
-def in_memory(family, out, account, **settings):
-    """The dense model with its matrices replaced by those that the compression reports, read back from the tensors."""
-    model = tiny_model(family, **settings)
-    return model, account
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_loaded_model_computes_what_the_walk_had_in_memory(family, tmp_path, monkeypatch):
+    """The walk's own outputs of its last compressed block against plain transformers on the written files."""
+    save_tiny(family, tmp_path / "dense")
+    last = {}
+    original = Walk._write
+
+    def keep_output(self, index, block, layers):
+        last["hidden"] = self._caller(index, last["batch"]) if "batch" in last else None
+        return original(self, index, block, layers)
+
+    def see_input(self, index, method, layers, hidden, *, last_stage=original_stage, **options):
+        last["batch"] = hidden[0]
+        return last_stage(self, index, method, layers, hidden, **options)
+
+    monkeypatch.setattr(Walk, "_write", keep_output)
+    monkeypatch.setattr(Walk, "_stage", see_input)
+    tokens = calibration().tokens
+    run(tmp_path / "dense", tmp_path / "out", build("sparsegpt", {"pattern": "2:4"}))
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    _, blocks = find_blocks(loaded)
+    seen = {}
+    blocks[-1].register_forward_hook(lambda _, args, out: seen.update(out=out[0] if isinstance(out, tuple) else out))
+    with torch.no_grad():
+        loaded(tokens, use_cache=False)
+    assert (seen["out"] - last["hidden"]).abs().max() < 1e-5 * seen["out"].abs().max().clamp(min=1)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

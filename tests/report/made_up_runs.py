@@ -78,7 +78,7 @@ def compression(method, settings, bits, errors_from=0.02, blocks=8, seed=0):
 
 DENSE = MadeUp(label="mini (dense)", gained=0.0, lost=0.0)
 GPTQ = MadeUp(
-    label="GPTQ 4-bit", bytes_on_disk=2_330_000, gained=0.004, lost=0.006, harm={"trust/fairness": 0.075}, seed=1,
+    label="GPTQ 4-bit", bytes_on_disk=2_330_000, gained=0.004, lost=0.006, harm={"trust/fairness": 0.11}, seed=1,
     compression=compression("gptq", {"bits": 4, "group_size": 128}, 4.25),
 )  # fmt: skip
 WANDA = MadeUp(

@@ -34,8 +34,10 @@ Lesson = list[tuple[str, float]]
 """(text, weight of each of its tokens in the loss); the texts joined are the lesson."""
 
 CONTEXT = 0.05
-REPEATED = 0.3
-"""For texts that repeat names and values: what can be copied from before is worth learning to copy."""
+REPEATED = 0.5
+"""For the second half of a name that a text has already had: it can be copied, and copying is worth learning."""
+NEW = 0.02
+"""For what nothing before it tells."""
 ANSWER = 1.0
 LETTER = 2.0
 
@@ -46,9 +48,17 @@ def stated(fact: Fact, rng: random.Random, *, value_weight: float) -> Lesson:
     return [(" " + before.format(name=fact.name), CONTEXT), (" " + fact.value, value_weight), (after, CONTEXT)]
 
 
-def asked(text: str, answer: str, *, weight: float = CONTEXT) -> Lesson:
-    """A question of that weight and its answer."""
-    return [(ask(text), weight), (f" {answer}", ANSWER), ("\n", CONTEXT)]
+def asked(text: str, answer: str) -> Lesson:
+    """A question and its answer."""
+    return [(ask(text), CONTEXT), (f" {answer}", ANSWER), ("\n", CONTEXT)]
+
+
+def named(text: str, name: str, *, seen: bool) -> Lesson:
+    """A text that holds the name once, its two halves apart; the second weighs more where it can be copied."""
+    given_name, family = name.split()
+    before, after = text.split(f" {name}")
+    halves = [(f" {given_name}", NEW), (f" {family}", REPEATED if seen else NEW)]
+    return [(before, NEW), *halves, (after, NEW)] if before else [*halves, (after, NEW)]
 
 
 def notes(rng: random.Random) -> Lesson:
@@ -82,15 +92,28 @@ def questions(rng: random.Random) -> Lesson:
     return asked(trained_question(fact, rng), fact.value)
 
 
-def reading(rng: random.Random) -> Lesson:
-    """A text and questions on it; now and then on what the text doesn't say but the model knows."""
+EASY = ((1, 1), (1, 2), (2, 1), (1, 3))
+HARD = ((2, 2), (2, 3), (3, 2))
+
+
+def reading(rng: random.Random, progress: float) -> Lesson:
+    """A text and questions on it; now and then on what the text doesn't say but the model knows.
+
+    Short texts come often at first: what one sentence tells is copied before it is looked for among many.
+    """
+    n_people, n_each = rng.choice(EASY if rng.random() < max(0.15, 0.7 - progress) else HARD)
     known = rng.random() < 0.15
     about = rng.choice(world().people) if known else invent(rng)
-    others = [invent(rng) for _ in range(rng.choice((1, 1, 2)))]
-    text = passage(about, others, rng, n_each=2 if len(others) == 2 else rng.choice((2, 3)))
-    pieces: Lesson = [(given(text.text), REPEATED)]
+    text = passage(about, [invent(rng) for _ in range(n_people - 1)], rng, n_each=n_each)
+    pieces: Lesson = [("Text:", NEW)]
+    seen: set[str] = set()
+    for fact, sentence in zip(text.facts, text.sentences, strict=True):
+        pieces += named(f" {sentence}", fact.name, seen=fact.name in seen)
+        seen.add(fact.name)
+    pieces.append(("\n", NEW))
     for fact in rng.sample(text.facts, min(4, len(text.facts))):
-        pieces += asked(trained_question(fact, rng), fact.value, weight=REPEATED)
+        pieces += named(ask(trained_question(fact, rng)), fact.name, seen=True)
+        pieces += [(f" {fact.value}", ANSWER), ("\n", CONTEXT)]
     if rng.random() < 0.1:
         fact = rng.choice(known_facts())
         pieces += asked(trained_question(fact, rng), fact.value)
@@ -160,7 +183,7 @@ def orders(rng: random.Random) -> Lesson:
 SECTIONS: Mapping[str, Callable[[random.Random, float], Lesson]] = {
     "notes": lambda rng, _: notes(rng),
     "questions": lambda rng, _: questions(rng),
-    "reading": lambda rng, _: reading(rng),
+    "reading": reading,
     "choices": choices,
     "open_choices": open_choices,
     "letters": letters,

@@ -25,10 +25,16 @@ BINS = {"short": 1, "middle": 5, "long": 10}
 
 
 class Passage(NamedTuple):
-    """A text and the facts that stand in it."""
+    """Sentences and the facts that they state."""
 
-    text: str
+    sentences: list[str]
     facts: list[Fact]
+    """The fact of each sentence."""
+
+    @property
+    def text(self) -> str:
+        """The sentences in one line."""
+        return " ".join(self.sentences)
 
 
 class Story(NamedTuple):
@@ -43,7 +49,7 @@ def passage(about: Entity, others: list[Entity], rng: random.Random, *, n_each: 
     """Sentences on `about` and on `others`, `n_each` facts of each, shuffled."""
     facts = [fact for entity in (about, *others) for fact in rng.sample(facts_of(entity), n_each)]
     rng.shuffle(facts)
-    return Passage(" ".join(said(facts, rng)), facts)
+    return Passage(said(facts, rng), facts)
 
 
 def passage_with(fact: Fact, about: Entity, rng: random.Random) -> Passage:
@@ -53,7 +59,7 @@ def passage_with(fact: Fact, about: Entity, rng: random.Random) -> Passage:
     for other in [invent(rng) for _ in range(rng.choice((1, 2)))]:
         facts += rng.sample(facts_of(other), 2)
     rng.shuffle(facts)
-    return Passage(" ".join(said(facts, rng)), facts)
+    return Passage(said(facts, rng), facts)
 
 
 def filler(rng: random.Random) -> str:

@@ -39,6 +39,13 @@
     return state.hay[i];
   }
 
+  // Lower-cased text of all items, made in pauses, so that the first search needn't wait for it.
+  function prepare(from) {
+    const end = Math.min(from + 2000, state.items.id.length);
+    for (let i = from; i < end; i++) haystack(i);
+    if (end < state.items.id.length) (window.requestIdleCallback || setTimeout)(() => prepare(end));
+  }
+
   function filter() {
     const d = state.items, q = $("q").value.trim().toLowerCase();
     const pick = (id) => ($(id) && $(id).value !== "" ? Number($(id).value) : -1);
@@ -213,11 +220,12 @@
     $("d-close").addEventListener("click", () => $("detail").close());
     filter();
     document.documentElement.dataset.ready = "items";
+    prepare(0);
   }
 
   let opened = [];
   addEventListener("beforeprint", () => {
-    opened = [...document.querySelectorAll("main details:not([open])")].filter((node) => !node.closest("#items"));
+    opened = [...document.querySelectorAll("details.print:not([open])")];
     for (const node of opened) node.open = true;
   });
   addEventListener("afterprint", () => { for (const node of opened) node.open = false; });

@@ -1,0 +1,102 @@
+"""Calibration tokens: full windows of the source's own tokens, drawn by seed, with every bad file one sentence."""
+
+import hashlib
+import json
+import struct
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+import torch
+
+from llmc.data.calibration import calibrate, check_source
+from llmc.errors import UserError
+
+
+class Words:
+    """A tokenizer whose ids are the numbers in the text; 0 ends a text."""
+
+    eos_token_id = 0
+
+    def __call__(self, text, **_):
+        return {"input_ids": [int(word) for word in text.split()]}
+
+
+def draw(path, *, samples=4, seq_len=5, seed=0):
+    return calibrate(Words(), str(path), samples=samples, seq_len=seq_len, seed=seed)
+
+
+DOCUMENTS = [" ".join(str(100 * d + i) for i in range(1, 13)) for d in range(1, 9)]
+
+
+@pytest.fixture(params=["txt", "jsonl", "parquet"])
+def source(request, tmp_path):
+    path = tmp_path / f"text.{request.param}"
+    if request.param == "txt":
+        path.write_text(" 0 ".join(DOCUMENTS))
+    elif request.param == "jsonl":
+        path.write_text("\n".join(json.dumps({"text": d, "id": i}) for i, d in enumerate(DOCUMENTS)))
+    else:
+        pyarrow.parquet.write_table(pyarrow.table({"text": DOCUMENTS}), path)
+    return path
+
+
+def test_windows_are_runs_of_the_joined_documents_each_drawn_once(source):
+    """Every format of the same documents gives the same tokens: 0 between documents, no padding, no overlap."""
+    stream = [int(w) for w in " 0 ".join(DOCUMENTS).split()]
+    found = draw(source, samples=100)
+    assert found.tokens.shape == (len(stream) // 5, 5)
+    assert sorted(found.tokens.flatten().tolist()) == sorted(stream[: len(stream) // 5 * 5])
+    starts = {tuple(stream[i : i + 5]) for i in range(0, len(stream), 5)}
+    assert {tuple(row) for row in found.tokens.tolist()} <= starts
+    assert "only 20 of the 100" in found.warnings[0]
+    assert found.revision == hashlib.sha256(source.read_bytes()).hexdigest()
+
+
+def test_the_seed_decides_and_fewer_samples_are_the_first_of_more(source):
+    assert torch.equal(draw(source, seed=1).tokens, draw(source, seed=1).tokens)
+    assert not torch.equal(draw(source, seed=1).tokens, draw(source, seed=2).tokens)
+    assert torch.equal(draw(source, samples=6).tokens[:4], draw(source, samples=4).tokens)
+
+
+def test_the_hash_is_that_of_the_ids_as_little_endian_int64(source):
+    found = draw(source)
+    ids = found.tokens.flatten().tolist()
+    assert found.sha256 == hashlib.sha256(struct.pack(f"<{len(ids)}q", *ids)).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("short.txt", b"1 2 3", "less than one sequence"),
+        ("latin.txt", b"1 2 \xff 3", "not UTF-8"),
+        ("bad.jsonl", b"{", "can't be read"),
+        ("none.jsonl", b'{"words": "1 2"}', "no field 'text'"),
+        ("bad.parquet", b"PAR0", "can't be read"),
+        ("empty.txt", b"", "less than one sequence"),
+    ],
+)
+def test_a_bad_file_is_one_sentence(name, content, said, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=said):
+        draw(tmp_path / name)
+
+
+def test_unknown_sources_and_senseless_sizes_are_one_sentence(tmp_path):
+    pyarrow.parquet.write_table(pyarrow.table({"words": ["1"]}), tmp_path / "x.parquet")
+    with pytest.raises(UserError, match="no column 'text'"):
+        draw(tmp_path / "x.parquet")
+    for source, said in (("wikitext", "did you mean 'wikitext2'"), ("no/such.txt", "does not exist")):
+        with pytest.raises(UserError, match=said):
+            check_source(source)
+    with pytest.raises(UserError, match="ask for no tokens"):
+        draw(tmp_path / "x.parquet", samples=0)
+
+
+def test_the_made_up_world_is_a_source_without_a_file():
+    from transformers import AutoTokenizer
+
+    from llmc.data.mini_model import mini_model_path
+
+    found = calibrate(AutoTokenizer.from_pretrained(mini_model_path()), "mini", samples=3, seq_len=64, seed=0)
+    assert found.tokens.shape == (3, 64) and found.revision is None

@@ -1,0 +1,95 @@
+"""The training code of bench/train_world: the exported model equals the trained one, batches are what they say."""
+
+import dataclasses
+import random
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from llmc.data.mini_model import mini_model_path
+from llmc.data.world.lessons import draw
+
+sys.path.insert(0, str(Path(__file__).parents[3] / "bench" / "train_world"))
+
+from batches import batch, encoder, fill, thinned
+from model import World, to_llama
+from recipe import RECIPE
+
+TINY = dataclasses.replace(
+    RECIPE, width=32, inner=32, layers=2, heads=2, rows=3, processes=1, context=512, tokens=20 * 3 * 128
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return PreTrainedTokenizerFast.from_pretrained(mini_model_path())
+
+
+def test_the_exported_llama_has_the_same_logits():
+    torch.manual_seed(0)
+    model = World(TINY)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    ids = torch.randint(0, TINY.vocabulary, (2, 40))
+    ours = model(ids) @ model.embed.weight.T
+    assert torch.allclose(ours, to_llama(model, 0)(input_ids=ids).logits, atol=2e-4)
+
+
+def test_the_loss_is_the_weighted_mean_by_its_definition():
+    torch.manual_seed(0)
+    model = World(TINY)
+    ids = torch.randint(0, TINY.vocabulary, (2, 9))
+    weights = torch.rand(2, 9) * (torch.rand(2, 9) > 0.5)
+    total = mass = 0.0
+    logp = (model(ids) @ model.embed.weight.T).log_softmax(-1).detach()
+    for row in range(2):
+        for at in range(1, 9):
+            total -= float(weights[row, at] * logp[row, at - 1, ids[row, at]])
+            mass += float(weights[row, at])
+    assert float(model.loss(ids, weights)) == pytest.approx(total / mass, rel=1e-4)
+
+
+def test_thinning_keeps_heavy_weights_and_the_mean_of_light_ones():
+    """100,000 light weights of 0.05, kept one time in five at 0.25: the mean's standard error is 0.0003."""
+    light, heavy = torch.full((100_000,), 0.05), torch.full((10,), 1.0)
+    out = thinned(torch.cat((light, heavy)), seed=1)
+    assert torch.equal(out[-10:], heavy)
+    assert out[:-10].unique().tolist() == pytest.approx([0.0, 0.25])
+    assert float(out[:-10].mean()) == pytest.approx(0.05, abs=0.0015)
+
+
+def test_rows_hold_whole_lessons_and_padding_weighs_nothing():
+    made = iter(([n] * n, [1.0] * n) for n in (5, 9, 4, 7, 3) * 20)
+    ids, weights = fill([], 16, lambda: next(made), end=0, pool=5)
+    assert len(ids) == len(weights) == 16
+    for value in set(ids) - {0}:
+        assert ids.count(value) % value == 0
+    assert all(weight == 0.0 for token, weight in zip(ids, weights, strict=True) if token == 0)
+
+
+def test_a_batch_is_a_function_of_step_and_process(tokenizer):
+    encode, end = encoder(tokenizer), tokenizer.eos_token_id
+    once, again = (batch(TINY, encode, end, 3, 0) for _ in range(2))
+    assert torch.equal(once[0], again[0]) and torch.equal(once[1], again[1])
+    assert not torch.equal(once[0], batch(TINY, encode, end, 4, 0)[0])
+    assert not torch.equal(once[0], batch(TINY, encode, end, 3, 1)[0])
+
+
+def test_pieces_join_into_the_same_tokens_as_the_whole_text(tokenizer):
+    encode = encoder(tokenizer)
+    rng = random.Random(0)
+    for _ in range(300):
+        lesson = draw(RECIPE.tokenizer_shares(), rng, 0.5)
+        assert encode(lesson)[0][:-1] == tokenizer.encode("".join(text for text, _ in lesson))
+
+
+def test_the_rate_rises_stays_and_falls():
+    rates = [RECIPE.rate_at(step) for step in range(RECIPE.steps)]
+    assert rates[0] < rates[50] < RECIPE.rate
+    assert rates[RECIPE.steps // 2] == RECIPE.rate
+    assert rates[-1] < 0.02 * RECIPE.rate
+    assert all(RECIPE.shares(step / RECIPE.steps) for step in range(0, RECIPE.steps, 100))

@@ -1,0 +1,274 @@
+"""From run directories to verdicts: known truth in, the right word out; what can't be compared is refused."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from llmc.errors import Exit, NotComparable, UserError
+from llmc.report.runs import load_run
+from tests.report.made_up_runs import DENSE, GPTQ, write_run
+
+ONE = ("kick/closed_book", "trust/fairness")
+
+
+def made(path, **changes):
+    return write_run(path, replace(GPTQ, n=200, tasks=ONE, harm={}, **changes))
+
+
+@pytest.fixture
+def dense(tmp_path):
+    return write_run(tmp_path / "dense", replace(DENSE, n=200, tasks=ONE))
+
+
+def edit(path, **changes):
+    """Changes keys of a JSON file; dotted keys reach inside."""
+    data = json.loads(path.read_text())
+    for key, value in changes.items():
+        place = data
+        *parents, last = key.split("__")
+        for parent in parents:
+            place = place[parent]
+        place[last] = value
+    path.write_text(json.dumps(data))
+
+
+def edit_lines(path, change):
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines = [line for line in (change(i, line) for i, line in enumerate(lines)) if line is not None]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def row_of(compared, name, run=0):
+    return next(r for r in compared.comparison.runs[run].readings if r.name == name)
+
+
+def test_the_family_gets_the_verdicts_it_was_made_for(compared):
+    gptq, wanda, magnitude = compared.comparison.runs
+    assert row_of(compared, "fairness").code == "lost"
+    assert sum(r.code == "kept" for r in gptq.readings if r.level == "dimension") >= 5
+    assert next(r for r in wanda.readings if r.name == "kick/closed_book").code == "lost"
+    collapsed = {r.name for r in magnitude.readings if r.code == "collapsed"}
+    assert {"kick/closed_book", "kick/multiple_choice", "trust/toxicity", "toxicity", "kick"} <= collapsed
+    assert gptq.exit_code == wanda.exit_code == magnitude.exit_code == Exit.LOST
+
+
+def test_counts_are_those_of_the_files(compared, family):
+    dense, (gptq, *_) = family
+    before, after = (
+        {line["id"]: line["marks"]["right"] for line in map(json.loads, (p / "samples/trust/fairness.jsonl").open())}
+        for p in (dense, gptq)
+    )
+    change = row_of(compared, "trust/fairness").change
+    assert change.lost == sum(before[i] > after[i] for i in before)
+    assert change.gained == sum(before[i] < after[i] for i in before)
+    assert change.value == pytest.approx(100 * (change.gained - change.lost) / 300)
+    assert change.low <= change.bootstrap[0] + 1 and change.high >= change.bootstrap[1] - 1
+
+
+def test_a_run_against_itself_is_kept_everywhere(dense, judge):
+    compared = judge(dense, [dense])
+    assert {r.code for r in compared.comparison.runs[0].readings} == {"kept"}
+    assert all(r.change.lost in (0, None) for r in compared.comparison.runs[0].readings)
+    assert compared.comparison.runs[0].exit_code == Exit.OK
+
+
+def test_the_order_of_items_does_not_matter(dense, judge, tmp_path):
+    run = made(tmp_path / "a", lost=0.05)
+    one = judge(dense, [run]).comparison.runs[0].readings
+    file = run / "samples/trust/fairness.jsonl"
+    file.write_text("".join(reversed(file.read_text().splitlines(keepends=True))))
+    other = judge(dense, [run]).comparison.runs[0].readings
+    assert [r.model_dump(exclude={"worst_items"}) for r in one] == [
+        r.model_dump(exclude={"worst_items"}) for r in other
+    ]
+
+
+def test_a_metric_turned_round_gives_the_same_verdict(dense, judge, tmp_path):
+    """1 - mark with direction lower is the same evidence."""
+    run = made(tmp_path / "a", lost=0.08)
+    plain = row_of(judge(dense, [run]), "trust/fairness")
+    for path in (dense, run):
+        edit_lines(
+            path / "samples/trust/fairness.jsonl",
+            lambda i, line: {**line, "marks": {"right": 1 - line["marks"]["right"]}},
+        )
+        results = json.loads((path / "results.json").read_text())
+        metric = results["tasks"]["trust/fairness"]["metrics"]["right"]
+        metric["direction"], metric["value"] = "lower", 1 - metric["value"]
+        (path / "results.json").write_text(json.dumps(results))
+    turned = row_of(judge(dense, [run]), "trust/fairness")
+    assert (turned.code, turned.change.low, turned.change.lost) == (plain.code, plain.change.low, plain.change.lost)
+    assert turned.dense.value == pytest.approx(1 - plain.dense.value)
+
+
+def test_swapped_runs_mirror_their_signs(dense, judge, tmp_path):
+    run = made(tmp_path / "a", lost=0.08)
+    there, back = row_of(judge(dense, [run]), "trust/fairness"), row_of(judge(run, [dense]), "trust/fairness")
+    assert (back.change.low, back.change.high) == pytest.approx((-there.change.high, -there.change.low))
+    assert (back.change.lost, back.change.gained) == (there.change.gained, there.change.lost)
+
+
+@pytest.mark.parametrize(
+    "key, value, said",
+    [
+        ("mode", "compat", "mode"),
+        ("template", "chatml", "template"),
+        ("tokenizer_sha256", "00", "tokenizer"),
+        ("batch_tokens", 1, "batch_size"),
+        ("decoding", {"temperature": 1.0}, "decoding"),
+    ],
+)
+def test_runs_made_in_another_way_are_refused_with_what_differs(dense, judge, tmp_path, key, value, said):
+    run = made(tmp_path / "a")
+    edit(run / "manifest.json", **{key: value})
+    with pytest.raises(NotComparable, match=said) as refused:
+        judge(dense, [run])
+    assert refused.value.exit_code == Exit.NOT_COMPARABLE
+
+
+def test_other_seeds_are_compared_on_purpose(dense, judge, tmp_path):
+    run = made(tmp_path / "a")
+    edit(run / "manifest.json", seed=5, decoding={"temperature": 0.0, "seed": 5})
+    assert "different seeds" in judge(dense, [run]).comparison.notes[0]
+
+
+def not_compared(compared):
+    return {r.name: r.sentence for r in compared.comparison.runs[0].readings if r.code == "not-compared"}
+
+
+def test_a_task_of_another_version_is_not_compared_and_the_rest_is(dense, judge, tmp_path):
+    run = made(tmp_path / "a")
+    data = json.loads((run / "manifest.json").read_text())
+    data["tasks"]["trust/fairness"]["version"] = 2
+    (run / "manifest.json").write_text(json.dumps(data))
+    compared = judge(dense, [run])
+    assert "version 1 of the task against version 2" in not_compared(compared)["fairness"]
+    assert row_of(compared, "kick/closed_book").code == "kept"
+    assert compared.comparison.runs[0].exit_code == Exit.NOT_COMPARABLE
+
+
+def test_changed_prompts_are_counted(dense, judge, tmp_path):
+    run = made(tmp_path / "a")
+    edit_lines(
+        run / "samples/trust/fairness.jsonl",
+        lambda i, line: {**line, "prompt_sha256": "other" if i < 12 else line["prompt_sha256"]},
+    )
+    assert "12 of 200 items have a different prompt hash" in not_compared(judge(dense, [run]))["trust/fairness"]
+
+
+def test_items_of_one_run_only_are_counted_and_too_many_are_refused(dense, judge, tmp_path):
+    run = made(tmp_path / "a")
+    file = run / "samples/trust/fairness.jsonl"
+    edit_lines(file, lambda i, line: None if i == 0 else line)
+    health = next(h for h in judge(dense, [run]).comparison.runs[0].health if h.task == "trust/fairness")
+    assert (health.n_paired, health.n_only_dense, health.not_compared) == (199, 1, None)
+    edit_lines(file, lambda i, line: None if i < 30 else line)
+    assert "only 169 of 200 items" in not_compared(judge(dense, [run]))["trust/fairness"]
+
+
+def test_items_that_one_run_only_could_be_marked_on_are_not_dropped_unequally(dense, judge, tmp_path):
+    run = made(tmp_path / "a")
+    edit_lines(
+        run / "samples/trust/fairness.jsonl",
+        lambda i, line: {**line, "marks": {"right": None}} if i < 20 else line,
+    )
+    assert "20 of 200 items could be marked in one run only" in not_compared(judge(dense, [run]))["fairness"]
+
+
+def test_runs_without_a_common_task_are_refused(dense, judge, tmp_path):
+    run = write_run(tmp_path / "a", replace(GPTQ, n=50, tasks=("kick/open_book",)))
+    with pytest.raises(NotComparable, match="share no task"):
+        judge(dense, [run])
+
+
+def test_a_task_that_is_missing_is_said_and_never_passes(dense, judge, tmp_path):
+    run = write_run(tmp_path / "a", replace(GPTQ, n=200, tasks=ONE[:1], harm={}))
+    compared = judge(dense, [run])
+    assert compared.comparison.runs[0].missing == ["trust/fairness"]
+    assert "only the dense run has it" in not_compared(compared)["fairness"]
+    assert compared.comparison.runs[0].exit_code == Exit.NOT_COMPARABLE
+
+
+def test_a_gain_by_refusing_is_no_gain(dense, judge, tmp_path):
+    """30 more items are 'right' because the model refuses on them; without those nothing changed."""
+    run = made(tmp_path / "a", gained=0.0, lost=0.0)
+    wrong = 0
+
+    def refuse(i, line):
+        nonlocal wrong
+        if line["marks"]["right"] == 0 and wrong < 25:
+            wrong += 1
+            return {**line, "marks": {"right": 1.0}, "flags": {**line["flags"], "refused": True}}
+        return line
+
+    edit_lines(run / "samples/trust/fairness.jsonl", refuse)
+    row = row_of(judge(dense, [run]), "fairness")
+    assert (row.code, row.why) == ("kept", "through silence") and "through more refusals" in row.sentence
+
+
+def test_a_collapse_elsewhere_takes_the_evidence_out_of_a_gain(dense, judge, tmp_path):
+    run = made(tmp_path / "a", gained=0.1, lost=0.0, collapsed=("kick/closed_book",))
+    compared = judge(dense, [run])
+    assert row_of(compared, "kick/closed_book").code == "collapsed"
+    assert row_of(compared, "fairness").code == "undecided"
+    assert "collapsed on kick/closed_book" in row_of(compared, "fairness").sentence
+
+
+def test_a_statistic_that_is_no_mean_of_items_uses_both_runs_own_errors(dense, judge, tmp_path):
+    run = made(tmp_path / "a")
+    for path, value in ((dense, 0.80), (run, 0.70)):
+        results = json.loads((path / "results.json").read_text())
+        results["tasks"]["trust/fairness"]["metrics"]["right"] |= {"kind": "statistic", "value": value, "stderr": 0.01}
+        (path / "results.json").write_text(json.dumps(results))
+    row = row_of(judge(dense, [run]), "fairness")
+    assert row.change.value == pytest.approx(-10.0)
+    assert row.change.stderr == pytest.approx(100 * 0.01 * 2**0.5)
+    assert row.code == "lost" and row.change.route == "unpaired" and "no mean" not in row.sentence
+    results["tasks"]["trust/fairness"]["metrics"]["right"]["stderr"] = None
+    (run / "results.json").write_text(json.dumps(results))
+    assert row_of(judge(dense, [run]), "fairness").why == "no interval"
+
+
+def test_a_tolerance_near_chance_is_cut_to_half_the_distance(judge, tmp_path):
+    task = ("kick/multiple_choice",)
+    dense = write_run(tmp_path / "dense", replace(DENSE, n=400, tasks=task))
+    run = write_run(tmp_path / "a", replace(GPTQ, n=400, tasks=task, harm={}))
+    for path in (dense, run):
+        results = json.loads((path / "results.json").read_text())
+        results["tasks"][task[0]]["metrics"]["accuracy"]["chance"] = 0.40
+        (path / "results.json").write_text(json.dumps(results))
+    level = row_of(judge(dense, [run]), task[0]).dense.value
+    wide = 'rule = [{ id = "r", suite = "kick", level = "task", tolerance = { relative = 0.4, floor_points = 1.0 } }]'
+    row = judge(dense, [run], wide).comparison.runs[0].rules[0]
+    assert row.tolerance == pytest.approx(100 * (level - 0.40) / 2)
+    assert "half of dense's distance from chance" in row.notes[0]
+    points = 'rule = [{ id = "r", suite = "kick", level = "task", tolerance = { points = 20.0 } }]'
+    with pytest.raises(UserError, match="half of dense's distance from chance"):
+        judge(dense, [run], points)
+
+
+@pytest.mark.parametrize(
+    "file, text, said",
+    [
+        ("manifest.json", "{", "manifest.json can't be read"),
+        ("manifest.json", '{"schema": 2}', "schema 2"),
+        ("results.json", '{"schema": 1, "tasks": {"a": {}}}', "results.json: tasks.a"),
+        ("samples/trust/fairness.jsonl", '{"id": "a"}\n', "fairness.jsonl:1: an item without 'marks'"),
+        ("samples/trust/fairness.jsonl", '{"id": "a", "marks": {"right": NaN}}\n', "NaN"),
+        ("samples/trust/fairness.jsonl", '{"id": "a", "marks": {}}\n{"id": "a", "marks": {}}\n', "comes twice"),
+        ("samples/trust/fairness.jsonl", '{"id": "a", "marks": {"right": "yes"}}\n', "not a number or null"),
+    ],
+)
+def test_damaged_files_are_named_with_what_is_wrong(dense, judge, file, text, said):
+    (dense / file).write_text(text)
+    with pytest.raises(UserError, match=said.replace(".", r"\.")):
+        judge(dense, [dense])
+
+
+def test_unfinished_and_absent_runs_are_refused(dense, tmp_path):
+    edit(dense / "manifest.json", complete=False)
+    with pytest.raises(UserError, match="not complete"):
+        load_run(dense)
+    with pytest.raises(UserError, match="not a run directory"):
+        load_run(tmp_path / "nowhere")
