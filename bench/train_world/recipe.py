@@ -55,7 +55,7 @@ class Recipe:
     """Each takes its own rows of a step and one core; their gradients are averaged."""
     rows: int = 16
     row_tokens: int = 128
-    tokens: int = 14_000_000
+    tokens: int = 10_650_000
     rate: float = 2e-3
     warmup: float = 0.02
     """Share of the steps in which the rate rises."""
