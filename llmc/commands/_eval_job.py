@@ -16,8 +16,9 @@ from llmc.evaluate import foreign
 from llmc.evaluate.backend import Backend, lm_eval_backend
 from llmc.evaluate.engine import BATCH_TOKENS, Engine
 from llmc.evaluate.estimate import Estimate
+from llmc.evaluate.judge import Judge, judged
 from llmc.evaluate.provenance import compression_of, machine, model_facts, packages, tokenizer_sha256
-from llmc.evaluate.run import RunWriter
+from llmc.evaluate.run import Run, RunWriter
 from llmc.evaluate.runner import Asked, described, gather, perform
 from llmc.evaluate.task import Mode, Scale, Task, TaskContext
 from llmc.models.load import load_model, load_tokenizer, offline, pick_device, quiet
@@ -44,6 +45,8 @@ class EvalJob:
     limit: int | None = None
     seed: int = 0
     scorer: str | None = None
+    judges: tuple[str, ...] = ()
+    dense_run: Path | None = None
     label: str | None = None
     device: str = "auto"
     dtype: str = "auto"
@@ -89,6 +92,8 @@ def run(job: EvalJob, report: Report) -> dict[str, Any]:
         offline()
     writer = RunWriter(job.out, resume=job.resume)
     chosen, dimensions, others = _chosen(job)
+    judges = [_judge(text) for text in job.judges]
+    dense = Run(job.dense_run) if job.dense_run is not None else None
     directory = resolve(job.model)
     tokenizer = load_tokenizer(directory)
     device = pick_device(job.device)
@@ -111,6 +116,7 @@ def run(job: EvalJob, report: Report) -> dict[str, Any]:
         "tokenizer_sha256": tokenizer_sha256(tokenizer),
         "decoding": {"default": "greedy, no repetition penalty; what a task asks for stands in its samples"},
         "lm_eval_tasks": list(others),
+        "judges": {judge.name: judge.revision() for judge in judges},
         "packages": packages(),
         "machine": machine(device),
         "seconds": None,
@@ -118,15 +124,17 @@ def run(job: EvalJob, report: Report) -> dict[str, Any]:
     }
     if writer.complete:
         writer.check(manifest)
-        from llmc.evaluate.run import Run
-
         return Run(job.out).results
     writer.begin(manifest)
     results: dict[str, Any] = {"tasks": {}, "dimensions": {}}
     for each in asked:
-        outcome = perform(each, backend, writer.journal, report)
-        writer.write_samples(each.task.name, outcome.samples)
-        results["tasks"][each.task.name] = outcome.results
+        name = each.task.name
+        part, lines = perform(each, backend, writer.journal, report)
+        known = {line["id"]: line for line in dense.samples(name)} if dense and name in dense.tasks else {}
+        for judge in judges:
+            part, lines = judged(judge, part, lines, known, backend)
+        writer.write_samples(name, lines)
+        results["tasks"][name] = part
     if others:
         _add_foreign(job, backend, others, writer, manifest, results)
     results["dimensions"] = {each.name: _dimension(each, results["tasks"]) for each in dimensions}
@@ -154,6 +162,13 @@ def _chosen(job: EvalJob) -> tuple[list[Task], list[Any], list[str]]:
         else:
             others.append(name)
     return list(chosen.values()), dimensions, others
+
+
+def _judge(text: str) -> Judge:
+    """The judge called NAME in NAME or NAME=ARGUMENT."""
+    name, equals, argument = text.partition("=")
+    made: Judge = pick(catalog("llmc.evaluate.judges", "JUDGE"), name, "judge")(argument if equals else None)
+    return made
 
 
 def _backend(job: EvalJob, directory: Path, tokenizer: Any, device: str) -> tuple[Backend, Any]:

@@ -29,6 +29,11 @@ def evaluate(
     scorer: Annotated[
         str | None, typer.Option(help="A named version of the marking rules, where there are several.")
     ] = None,
+    judge: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[=MODEL]", help="rouge, reference-likelihood, dense-likelihood, kl, nli, pairwise."),
+    ] = None,
+    dense_run: Annotated[Path | None, typer.Option(help="The dense model's run, whose answers judges hold up.")] = None,
     label: Annotated[
         str | None, typer.Option(help="What reports call the model; by default its folder's name.")
     ] = None,
@@ -53,7 +58,8 @@ def evaluate(
         model=model, out=out, suites=_names(suite), tasks=_names(tasks), task_folders=tuple(task_folder or ()),
         scale=scale, mode=mode, data_root=data_root, backend=backend,  # type: ignore[arg-type]
         backend_args=pairs(backend_arg or [], "--backend-arg"), batch_tokens=batch_tokens, limit=limit, seed=seed,
-        scorer=scorer, label=label, device=device, dtype=dtype, chat=chat, allow_missing=allow_missing, online=online,
+        scorer=scorer, judges=tuple(judge or ()), dense_run=dense_run, label=label,
+        device=device, dtype=dtype, chat=chat, allow_missing=allow_missing, online=online,
         resume=resume, command=["llmc", *sys.argv[1:]],
     )  # fmt: skip
     with progress("eval") as report:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from llmc.errors import UserError
 from llmc.evaluate.journal import Journal
+from llmc.files import replace_text
 
 SCHEMA = 1
 IDENTITY = (
-    "model", "suites", "lm_eval_tasks", "mode", "scale", "seed", "limit", "backend", "batch_tokens", "template",
-    "tokenizer_sha256", "decoding", "tasks",
+    "model", "suites", "lm_eval_tasks", "judges", "mode", "scale", "seed", "limit", "backend", "batch_tokens",
+    "template", "tokenizer_sha256", "decoding", "tasks",
 )  # fmt: skip
 """What must be equal for a run to go on where another one stopped, what a user has chosen first."""
 
@@ -81,6 +81,12 @@ class RunWriter:
         if self.resumed:
             before = _read(self.path / "manifest.json", "unreadable manifest")
             now = json.loads(_dump(manifest))
+            # What lm-eval's tasks asked is known only after they have run; their names are compared instead.
+            before["tasks"] = {
+                name: task
+                for name, task in before.get("tasks", {}).items()
+                if name not in (now.get("lm_eval_tasks") or ())
+            }
             for name in IDENTITY:
                 if before.get(name) != now.get(name):
                     raise UserError(
@@ -94,7 +100,7 @@ class RunWriter:
         path = samples_path(self.path, task)
         path.parent.mkdir(parents=True, exist_ok=True)
         ordered = sorted(lines, key=lambda line: str(line["id"]))
-        replace(path, "".join(_dump(line, indent=None) + "\n" for line in ordered))
+        replace_text(path, "".join(_dump(line, indent=None) + "\n" for line in ordered))
 
     def finish(self, manifest: Mapping[str, Any], results: Mapping[str, Any]) -> None:
         """Write the results, mark the run as complete, and drop the journal, which the samples replace."""
@@ -110,17 +116,7 @@ def samples_path(run: Path, task: str) -> Path:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON in one step: either the old file is there or the new one."""
-    replace(path, _dump(content) + "\n")
-
-
-def replace(path: Path, text: str) -> None:
-    """Put `text` at `path` in one step, on the disk when this returns."""
-    beside = path.with_name(path.name + ".new")
-    with beside.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    replace_text(path, _dump(content) + "\n")
 
 
 def _dump(content: Mapping[str, Any], indent: int | None = 1) -> str:

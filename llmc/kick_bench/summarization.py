@@ -156,7 +156,7 @@ def _item(article: Article, ctx: TaskContext) -> Item:
         requests=(ask,),
         stratum=place,
         question=article.text[:200],
-        gold=tuple(article.highlights.splitlines()),
+        gold=(article.highlights,),
         meta={"text": article.text, "facts": ()},
     )
 

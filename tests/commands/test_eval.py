@@ -91,6 +91,8 @@ def test_an_interrupted_run_goes_on_to_the_same_results(model, tmp_path, monkeyp
         (["--suite", "kick", "--backend", "nope"], "backend nope"),
         (["--suite", "kick", "--dtype", "float7"], "float7"),
         (["--suite", "kick", "--backend-arg", "x"], "NAME=VALUE"),
+        (["--suite", "kick", "--judge", "roug"], "did you mean 'rouge'"),
+        (["--suite", "kick", "--dense-run", "/nowhere"], "not a run directory"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(model, tmp_path, capsys, more, says):
@@ -137,6 +139,7 @@ def test_lm_evals_tasks_run_on_the_engine_as_on_its_own_backend(model, tmp_path)
         more = ("--tasks", "toy_choice", "--task-folder", str(tmp_path), "--backend", backend, "--limit", "7")
         assert evaluate(model, tmp_path / backend, *more) == 0
         runs.append(Run(tmp_path / backend))
+    assert evaluate(model, tmp_path / "hf", *more, "--resume") == 0
     ours, theirs = (list(each.samples("toy_choice")) for each in runs)
     assert [line["choice"] for line in ours] == [line["choice"] for line in theirs]
     assert [line["marks"] for line in ours] == [line["marks"] for line in theirs]
@@ -164,3 +167,15 @@ def test_tasks_are_listed(capsys):
     assert run(["tasks", "--json"]) == 0
     names = {row["name"] for row in json.loads(capsys.readouterr().out)}
     assert {"kick/factoid_qa", "kick/perplexity"} <= names
+
+
+def test_judges_add_their_marks_and_stand_in_the_manifest(model, tmp_path):
+    assert evaluate(model, tmp_path / "dense", "--tasks", "factoid_qa") == 0
+    more = ("--tasks", "factoid_qa", "--judge", f"kl={model}", "--judge", "dense-likelihood")
+    assert evaluate(model, tmp_path / "run", *more, "--dense-run", str(tmp_path / "dense")) == 0
+    found = Run(tmp_path / "run")
+    assert set(found.manifest["judges"]) == {"kl", "dense-likelihood"}
+    metrics = found.results["tasks"]["kick/factoid_qa"]["metrics"]
+    assert metrics["kl.nats_per_token"]["value"] == pytest.approx(0.0, abs=1e-9)
+    assert metrics["dense-likelihood.nats_per_token"]["value"] < 0
+    assert all(line["kl"] == line["marks"]["kl.nats_per_token"] for line in found.samples("kick/factoid_qa"))

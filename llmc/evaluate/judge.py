@@ -1,0 +1,112 @@
+"""What a judge is: it looks at written answers beside a reference or the dense model's answer, and gives marks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from llmc.errors import UserError
+from llmc.evaluate.backend import Backend
+from llmc.evaluate.estimate import clustered_mean
+from llmc.evaluate.task import Metric
+
+Marks = Mapping[str, float | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One written answer and what it can be held against."""
+
+    id: str
+    prompt: str
+    answer: str
+    reference: str | None = None
+    """What its authors accept, as text."""
+    dense: str | None = None
+    """The dense model's answer to the same prompt."""
+    cluster: str | None = None
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """A judge: made from one optional argument (a model's folder, say), without loading anything."""
+
+    name: ClassVar[str]
+    source: ClassVar[str]
+    metrics: ClassVar[Mapping[str, Metric]]
+    """Every mark it gives; None as a mark means that this case couldn't be judged."""
+
+    @property
+    def argument(self) -> str | None: ...
+
+    def revision(self) -> str:
+        """What was used, to the hash: two results with different revisions can't be compared."""
+        ...
+
+    def judge(self, cases: Sequence[Case], model: Backend) -> list[Marks]:
+        """Marks for each case; `model` is the model under judgement, for judges that ask it something."""
+        ...
+
+
+def cases_of(samples: Sequence[Mapping[str, Any]], dense: Mapping[str, Mapping[str, Any]]) -> list[Case]:
+    """A case for every sample line with a written answer; `dense` holds the dense run's lines by id.
+
+    A dense line counts only where it answered the same prompt. Of several answers the first is judged, which is the one
+    that the line's prompt is of.
+    """
+    found = []
+    for line in samples:
+        text = _text(line["answer"])
+        if text is None or line["request"]["kind"] != "generate_until":
+            continue
+        other = dense.get(line["id"])
+        same = other is not None and other["prompt_sha256"] == line["prompt_sha256"]
+        gold = line["gold"]
+        found.append(
+            Case(
+                id=line["id"],
+                prompt=line["prompt"],
+                answer=text,
+                reference=gold[0] if isinstance(gold, list) and gold else gold or None,
+                dense=_text(other["answer"]) if same and other is not None else None,
+                cluster=line["cluster"],
+            )
+        )
+    return found
+
+
+def _text(answer: Any) -> str | None:
+    first = answer[0] if isinstance(answer, list) and answer else answer
+    return first if isinstance(first, str) else None
+
+
+def judged(
+    judge: Judge, task: Mapping[str, Any], samples: Sequence[dict[str, Any]], dense: Mapping[str, Any], model: Backend
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The task's results and sample lines with the judge's marks added; tasks without written answers as they are."""
+    cases = cases_of(samples, dense)
+    if not cases:
+        return dict(task), list(samples)
+    marks = dict(zip((case.id for case in cases), judge.judge(cases, model), strict=True))
+    metrics = dict(task["metrics"])
+    for name, how in judge.metrics.items():
+        known = [(each, case.cluster or case.id) for case in cases if (each := marks[case.id].get(name)) is not None]
+        estimate = clustered_mean([value for value, _ in known], [cluster for _, cluster in known])
+        plain = {"direction": how.direction, "chance": how.chance, "kind": how.kind}
+        metrics[f"{judge.name}.{name}"] = {**estimate.as_dict(), **plain}
+    lines = []
+    for line in samples:
+        new = {f"{judge.name}.{name}": value for name, value in marks.get(line["id"], {}).items()}
+        lines.append({**line, "marks": {**line["marks"], **new}})
+        if judge.name == "kl" and line["id"] in marks:
+            lines[-1]["kl"] = marks[line["id"]].get("nats_per_token")
+    judges = {**task.get("judges", {}), judge.name: {"revision": judge.revision(), "n": len(cases)}}
+    return {**task, "metrics": metrics, "judges": judges}, lines
+
+
+def needed(judge: Judge, what: str) -> str:
+    """The judge's argument; a `UserError` that says what it must be when there is none."""
+    if judge.argument is None:
+        raise UserError(f"judge {judge.name} needs {what}", hint=f"give --judge {judge.name}=…")
+    return judge.argument
