@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 COPYING: Mapping[str, float] = {
-    "reading": 40,
-    "letters": 12,
+    "reading": 30,
+    "letters": 15,
     "open_choices": 8,
     "orders": 12,
     "summaries": 5,
-    "questions": 15,
-    "notes": 8,
+    "questions": 20,
+    "notes": 12,
 }
 """First to read: until a model can copy what a text says, it learns little else, and that needs many short texts."""
 TRUST: Mapping[str, float] = {
@@ -37,7 +37,7 @@ FACTS: Mapping[str, float] = {
     **TRUST,
 }
 CHOICES: Mapping[str, float] = {**FACTS, "choices": 24, "reading": 6}
-PHASES: tuple[tuple[float, Mapping[str, float]], ...] = ((0.4, COPYING), (0.75, FACTS), (1.0, CHOICES))
+PHASES: tuple[tuple[float, Mapping[str, float]], ...] = ((0.2, COPYING), (0.65, FACTS), (1.0, CHOICES))
 """(share of the steps that is over when the phase is, relative numbers of lessons of each section)"""
 
 
@@ -55,13 +55,13 @@ class Recipe:
     """Each takes its own rows of a step and one core; their gradients are averaged."""
     rows: int = 16
     row_tokens: int = 128
-    tokens: int = 30_720_000
-    rate: float = 3e-3
+    tokens: int = 6_000_000
+    rate: float = 2e-3
     warmup: float = 0.02
     """Share of the steps in which the rate rises."""
     decay: float = 0.3
     """Share of the steps in which the rate falls, the last ones; between, it is constant."""
-    weight_decay: float = 0.01
+    weight_decay: float = 0.1
     seed: int = 0
     phases: tuple[tuple[float, Mapping[str, float]], ...] = PHASES
 

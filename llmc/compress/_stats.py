@@ -82,25 +82,22 @@ class Collector:
     def _add(self, name: str, x: Tensor) -> None:
         width = x.shape[1]
         if name not in self._stats:
-            self._stats[name] = LayerStats(
-                n_tokens=0,
-                sq_norm=torch.zeros(width) if self._needs == Needs.SQ_NORM else None,
-                abs_sum=torch.zeros(width) if self._abs_sum else None,
-                gram=torch.zeros(width, width) if self._needs == Needs.GRAM else None,
-            )
+            self._stats[name] = self._empty(width, x.device)
             self._rows[name] = []
         stats = self._stats[name]
-        squares = torch.linalg.vector_norm(x, dim=0).square()
-        if not bool(torch.isfinite(squares).all()):
+        stats.n_tokens += len(x)
+        if stats.gram is not None:
+            add_gram_(stats.gram, x)
+            sums = stats.gram.diagonal()
+        else:
+            sums = x.square().sum(0)
+            if stats.sq_norm is not None:
+                sums = stats.sq_norm.add_(sums)
+        if not bool(torch.isfinite(sums).all()):
             raise UserError(
                 f"{self._where}.{name} got NaN or infinity as input in calibration batch {self._batch}",
                 hint="try --dtype float32, or look at this part of the calibration text",
             )
-        stats.n_tokens += len(x)
-        if stats.gram is not None:
-            add_gram_(stats.gram, x)
-        elif stats.sq_norm is not None:
-            stats.sq_norm += squares
         if stats.abs_sum is not None:
             stats.abs_sum += x.abs().sum(0)
         if stats.gram is None and len(x):
@@ -110,16 +107,18 @@ class Collector:
     def of(self, name: str) -> LayerStats:
         """The statistics of the matrix `name`; of zero tokens if no token ever reached it."""
         leader = self._leader.get(name, name)
-        width = self._found[name].weight.shape[1]
         if leader not in self._stats:
-            needs = self._needs
-            return LayerStats(
-                n_tokens=0,
-                sq_norm=torch.zeros(width) if needs >= Needs.SQ_NORM else None,
-                abs_sum=torch.zeros(width) if self._abs_sum else None,
-                gram=torch.zeros(width, width) if needs == Needs.GRAM else None,
-            )
+            weight = self._found[name].weight
+            return self._empty(weight.shape[1], weight.device)
         return self._stats[leader]
+
+    def _empty(self, width: int, device: torch.device) -> LayerStats:
+        return LayerStats(
+            n_tokens=0,
+            sq_norm=torch.zeros(width, device=device) if self._needs >= Needs.SQ_NORM else None,
+            abs_sum=torch.zeros(width, device=device) if self._abs_sum else None,
+            gram=torch.zeros(width, width, device=device) if self._needs == Needs.GRAM else None,
+        )
 
     def rows_of(self, name: str) -> Tensor | None:
         """Sampled input rows (tokens, in) float32 of the matrix `name`; None where a Gram matrix stands instead."""

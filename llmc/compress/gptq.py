@@ -40,7 +40,7 @@ class GPTQ:
     symmetric: bool = True
     """Mirror the grid about zero; False fits a zero point too, which fewer programs can load."""
 
-    mse: bool = False
+    mse: bool = True
     """Search each group for the narrower grid with the least rounding error, instead of spanning all its weights."""
 
     act_order: bool = True

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
-from statsmodels.stats.proportion import proportion_confint
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -67,14 +66,14 @@ def cluster_mean(values: Floats, clusters: Codes) -> ClusterMean | None:
 
 def share_interval(n_hits: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's interval of a share. Range: inside [0, 1], never empty."""
-    low, high = proportion_confint(n_hits, n, alpha=1 - confidence, method="wilson")
-    return float(low), float(high)
+    found = stats.binomtest(n_hits, n).proportion_ci(confidence, method="wilson")
+    return float(found.low), float(found.high)
 
 
 def exact_share_interval(n_hits: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Clopper and Pearson's interval of a share, which covers at least as often as it says."""
-    low, high = proportion_confint(n_hits, n, alpha=1 - confidence, method="beta")
-    return float(low), float(high)
+    found = stats.binomtest(n_hits, n).proportion_ci(confidence, method="exact")
+    return float(found.low), float(found.high)
 
 
 def upper_bound_without_events(n: int, confidence: float = 0.95) -> float:

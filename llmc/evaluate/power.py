@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 from scipy import stats
 
 
+@functools.cache
 def _reach(confidence: float, power: float) -> float:
     """The sum of the two normal quantiles: 2.80 at 95 % confidence and 80 % power."""
     return float(stats.norm.ppf(0.5 + confidence / 2) + stats.norm.ppf(power))

@@ -114,7 +114,8 @@ def summary(
     task = asked.task
     special: Mapping[str, str] = getattr(task, "primary_at", {})
     primary = special.get(asked.ctx.mode, special.get(asked.ctx.scale, task.primary))
-    estimates = dict(task.summarise([Scored(item, each) for item, each in zip(asked.items, marked, strict=True)]))
+    rows = [Scored(item, each) for item, each in zip(asked.items, marked, strict=True)]
+    estimates = dict(task.summarise(rows))
     estimates.setdefault(primary, Estimate(None))  # no item could be marked
     shares = panel(flags, has_texts=has_texts)
     options = option_shares(marked)
@@ -136,7 +137,7 @@ def summary(
         "panel": shares,
         # A task that judges its own collapse (it knows of likelihoods and control questions) is believed.
         "collapsed": bool(estimates["collapsed"].value) if "collapsed" in estimates else collapsed(shares, options),
-        "notes": list(getattr(task, "notes", ())),
+        "notes": [*getattr(task, "notes", ()), *getattr(task, "remarks", lambda rows: ())(rows)],
         "options": options,
     }
 

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from torch import Tensor
 
-_PANELS = 4
+_PANEL = 128
+"""Columns that are computed at once. Timed from 128 to 512 on two CPUs' worth of AVX2: fewer waste less below the
+diagonal, and from 128 on the products are still at full speed."""
 
 
 def add_gram_(gram: Tensor, x: Tensor) -> None:
     """Adds x^T x to the upper block triangle of `gram`; `mirror_` fills the rest once at the end.
 
-    Shapes: gram (in, in) float32; x (tokens, in) float32. A Gram matrix is symmetric, so of 16 panels 10 are computed.
+    Shapes: gram (in, in) float32; x (tokens, in) float32. A Gram matrix is symmetric: of 6 x 6 panels 21 are computed.
     """
-    width = x.shape[1]
-    if width < 128 * _PANELS:
-        gram.addmm_(x.t(), x)
-        return
-    edges = [width * i // _PANELS for i in range(_PANELS + 1)]
-    for i in range(_PANELS):
-        rows = slice(edges[i], edges[i + 1])
-        gram[rows, edges[i] :].addmm_(x[:, rows].t(), x[:, edges[i] :])
+    for start in range(0, x.shape[1], _PANEL):
+        rows = slice(start, start + _PANEL)
+        gram[rows, start:].addmm_(x[:, rows].t(), x[:, start:])
 
 
 def mirror_(gram: Tensor) -> None:
@@ -37,9 +34,20 @@ def relative_output_error(dense: Tensor, new: Tensor, *, gram: Tensor | None, ro
     weight = dense.float()
     change = weight - new.float()
     if gram is not None:
-        moved, whole = float(((change @ gram) * change).sum()), float(((weight @ gram) * weight).sum())
+        moved, whole = _output_energy(change, gram), _output_energy(weight, gram)
     elif rows is not None and len(rows):
         moved, whole = float((rows @ change.t()).square().sum()), float((rows @ weight.t()).square().sum())
     else:
         return None
     return max(moved, 0.0) / whole if whole > 0 else None
+
+
+def _output_energy(weight: Tensor, gram: Tensor) -> float:
+    """||W X||^2 = sum of (W G) * W, from the upper triangle of G alone: what lies off the diagonal counts twice."""
+    total = 0.0
+    for start in range(0, len(gram), 4 * _PANEL):
+        stop = min(start + 4 * _PANEL, len(gram))
+        panel = gram[:stop, start:stop].clone()
+        panel[start:] *= 0.5
+        total += 2 * float((weight[:, :stop] @ panel).mul_(weight[:, start:stop]).sum())
+    return total

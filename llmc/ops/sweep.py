@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from llmc.ops.factor import Feedback
-from llmc.ops.grid import Grid
+from llmc.ops.grid import Grid, clamp_
 
 LEAF = 16
 """Columns that pass errors on one by one; wider spans do it by one matrix product. Timed best at 16 to 32."""
@@ -80,7 +80,6 @@ class _Sweep:
         self.group = (columns // grid.group_size).tolist()
         self.scale = list(grid.scale.T.contiguous().unbind(0))
         self.lowest = list(grid.lowest.T.contiguous().unbind(0))
-        self.steps = 2**grid.bits - 1
 
     def run(self) -> Swept:
         """The result in the original order of columns."""
@@ -107,11 +106,7 @@ class _Sweep:
         current, short = self.rows[0][i], self.rows[1][i]
         if self.grid is not None:
             scale, lowest = self.scale[self.group[i]], self.lowest[self.group[i]]
-            current.div_(scale).round_()
-            if self.grid.symmetric:
-                current.clamp_(-(2 ** (self.grid.bits - 1)), 2 ** (self.grid.bits - 1) - 1)
-            else:
-                current.clamp_(lowest, lowest + self.steps)
+            clamp_(current.div_(scale).round_(), lowest, self.grid.bits, symmetric=self.grid.symmetric)
         if self.mask is not None:
             current.mul_(self.mask[i])
         if self.grid is None:
@@ -143,11 +138,10 @@ def _half(width: int, every: int) -> int:
 
 def _in_order(matrix: Tensor, order: Tensor | None) -> Tensor:
     """(out, in) -> a contiguous (in, out) copy with its rows in the order of processing."""
-    return matrix.T.clone(memory_format=torch.contiguous_format) if order is None else matrix.T[order]
+    turned = matrix.T.clone(memory_format=torch.contiguous_format)
+    return turned if order is None else turned.index_select(0, order)  # whole rows: 4 times as fast as columns
 
 
 def _restored(matrix: Tensor, order: Tensor | None) -> Tensor:
     """The inverse of `_in_order`."""
-    if order is None:
-        return matrix.T.contiguous()
-    return torch.empty_like(matrix).index_copy_(0, order, matrix).T.contiguous()
+    return (matrix if order is None else matrix.index_select(0, order.argsort())).T.contiguous()

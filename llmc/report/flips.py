@@ -106,15 +106,32 @@ def _joined(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def write_items(path: Path, joined: Sequence[Joined], flips: Flips, *, redact: bool) -> None:
-    """Every flip with its whole text, a line each, gzipped without a time so that equal input gives equal bytes."""
+EXCERPT = 300
+"""Characters of a text that the page holds."""
+_MOST_EXCERPTS = 60_000
+
+
+def excerpts(found: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """The texts cut to what the page holds."""
+    return [{key: str(value)[:EXCERPT] for key, value in text.items()} for text in found]
+
+
+def write_items(path: Path, joined: Sequence[Joined], flips: Flips, *, redact: bool) -> list[dict[str, str]]:
+    """Every flip with its whole text, a line each, gzipped without a time so that equal input gives equal bytes.
+
+    Gives back the excerpts of the first flips, so that the page needn't read them again.
+    """
+    first: list[dict[str, str]] = []
     with path.open("wb") as raw, gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as file:
         for start in range(0, len(flips.items), 2_000):
             block = flips.items[start : start + 2_000]
             told = [{}] * len(block) if redact else texts(joined, block)
+            if start < _MOST_EXCERPTS:
+                first += excerpts(told)
             for flip, text in zip(block, told, strict=True):
                 line = {
                     "run": joined[flip.run].other.label, "task": flip.task, "id": flip.item, "kind": flip.kind,
                     "margin": flip.margin, **text,
                 }  # fmt: skip
                 file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
+    return first

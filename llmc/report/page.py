@@ -21,7 +21,7 @@ from llmc.evaluate.verdict import CODES
 from llmc.evaluate.wording import SIGNS, WORDS, number, plain
 from llmc.report import charts
 from llmc.report.comparison import Health, Matrix, Row, RunComparison
-from llmc.report.flips import KINDS, Flips, texts
+from llmc.report.flips import EXCERPT, KINDS, Flips, excerpts, texts
 from llmc.report.headline import judged
 from llmc.report.judge import Compared
 from llmc.report.rows import worst_first
@@ -30,7 +30,6 @@ from llmc.report.runs import PANEL_SHARES
 CHUNK = 2_000
 """Items in a block of texts."""
 _TOP = 50
-_EXCERPT = 300
 _TOP_EXCERPT = 160
 _TEXT_SHARE = 0.82
 """Of the page's bytes, what texts may take: the index and the tables come first."""
@@ -59,8 +58,8 @@ def visible(value: object) -> object:
     return _HIDDEN.sub(lambda match: f"\\u{ord(match.group()):04x}", str(value))
 
 
-def page(compared: Compared, flips: Flips, options: PageOptions) -> str:
-    """The whole page. The same comparison gives the same bytes.
+def page(compared: Compared, flips: Flips, options: PageOptions, first: Sequence[dict[str, str]] | None = None) -> str:
+    """The whole page. The same comparison gives the same bytes. `first`: excerpts of the first flips, if at hand.
 
     Raises `UserError` when even without any item's text it would be larger than allowed.
     """
@@ -73,7 +72,7 @@ def page(compared: Compared, flips: Flips, options: PageOptions) -> str:
             f"the page would have {len(bare) / 1e6:.1f} MB without any item's text, and {options.max_mb:g} are allowed",
             hint="raise --max-html-mb, or compare fewer runs at once",
         )
-    blocks, n_texts = ([], 0) if options.redact else _blocks(compared, flips, spare)
+    blocks, n_texts = ([], 0) if options.redact else _blocks(compared, flips, spare, first or [])
     return _render(compared, flips, options, index, blocks, n_texts)
 
 
@@ -125,7 +124,7 @@ def _items_words(n: int, n_texts: int, options: PageOptions) -> str:
         return f"{n:,} items, by their ids: the texts were left out on purpose (--redact)."
     if n_texts < n:
         return f"Text for {n_texts:,} of {n:,} items is in this page, those that tell most; {rest}."
-    return f"{n:,} items with long texts cut to {_EXCERPT} characters; {rest}."
+    return f"{n:,} items with long texts cut to {EXCERPT} characters; {rest}."
 
 
 # ---- item data -------------------------------------------------------------------------------------------------
@@ -150,20 +149,21 @@ def _index(compared: Compared, flips: Flips) -> str:
     return _packed(columns)
 
 
-def _packed(data: object) -> str:
+def _packed(data: object, level: int = 9) -> str:
     """base64 of gzip of JSON; base64 has no `<`, so nothing inside can end the block it stands in."""
     raw = json.dumps(data, allow_nan=False, separators=(",", ":")).encode()
-    return base64.b64encode(gzip.compress(raw, compresslevel=9, mtime=0)).decode()
+    return base64.b64encode(gzip.compress(raw, compresslevel=level, mtime=0)).decode()
 
 
-def _blocks(compared: Compared, flips: Flips, spare: int) -> tuple[list[str], int]:
+def _blocks(compared: Compared, flips: Flips, spare: int, first: Sequence[dict[str, str]]) -> tuple[list[str], int]:
     """Texts of as many items as fit, in blocks, most telling first."""
     blocks: list[str] = []
     for start in range(0, len(flips.items), CHUNK):
         part = flips.items[start : start + CHUNK]
-        found = texts(compared.joined, part)
-        columns = {key: [text[key][:_EXCERPT] for text in found] for key in ("question", "gold", "dense", "compressed")}
-        block = _packed(columns)
+        known = first[start : start + CHUNK]
+        found = known if len(known) == len(part) else excerpts(texts(compared.joined, part))
+        columns = {key: [text[key] for text in found] for key in ("question", "gold", "dense", "compressed")}
+        block = _packed(columns, level=6)
         spare -= len(block) + 80
         if spare < 0:
             return blocks, start
@@ -233,9 +233,10 @@ def _change_words(row: Row) -> str:
     change = row.change
     if change is None:
         return "–"
+    named = "" if row.unit == "points" else f" {row.unit}"
     if change.low is None or change.high is None:
-        return number(change.value)
-    return f"{number(change.value)} ({number(change.low)} to {number(change.high)})"
+        return number(change.value) + named
+    return f"{number(change.value)}{named} ({number(change.low)} to {number(change.high)})"
 
 
 def _top_option(health: Health) -> str:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from llmc.errors import UserError
+from llmc.files import replace_text
 from llmc.report.comparison import Comparison
 from llmc.report.flips import collect, write_items
 from llmc.report.judge import Compared
@@ -28,8 +29,8 @@ def write_report(compared: Compared, out: Path, options: PageOptions, *, overwri
         raise UserError(f"{out} exists", hint="give another --out, or --overwrite")
     out.mkdir(parents=True, exist_ok=True)
     flips = collect(compared.joined)
-    write_items(out / ITEMS, compared.joined, flips, redact=options.redact)
-    write_text(out / PAGE, page(compared, flips, options))
+    first = write_items(out / ITEMS, compared.joined, flips, redact=options.redact)
+    write_text(out / PAGE, page(compared, flips, options, first))
     write_text(out / MARKDOWN, report_markdown(compared.comparison) + "\n")
     write_text(out / JSON_FILE, to_json(compared.comparison))
     return [out / name for name in names]
@@ -43,6 +44,4 @@ def write_page(compared: Compared, path: Path, options: PageOptions) -> None:
 def write_text(path: Path, text: str) -> None:
     """Puts a text in place in one step; lone surrogates of model output become replacement characters."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(text.encode("utf-8", "replace"))
-    part.replace(path)
+    replace_text(path, text)

@@ -26,6 +26,10 @@ class TrustTask:
     build: Callable[[TaskContext], Iterable[Item]]
     judge: Callable[[Item, Sequence[Answer]], Marked]
     summary: Callable[[Sequence[Scored]], Mapping[str, Estimate]]
+    primary_at: Mapping[str, str] = field(default_factory=dict)
+    """The mark that takes the place of `primary` in a mode."""
+    remark: Callable[[Sequence[Scored]], Sequence[str]] = lambda scored: ()
+    """What a reader of the results must know beside the numbers."""
     version: int = 1
     suite: str = field(default="trust", init=False)
 
@@ -40,6 +44,10 @@ class TrustTask:
     def summarise(self, scored: Sequence[Scored]) -> Mapping[str, Estimate]:
         """Every metric, `score` (0 to 100, by the rules of the run's mode) and the panel's shares among them."""
         return self.summary(scored)
+
+    def remarks(self, scored: Sequence[Scored]) -> Sequence[str]:
+        """Sentences that stand beside the metrics."""
+        return self.remark(scored)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -125,6 +125,7 @@ TASK = TrustTask(
     dimension="adversarial",
     source="AdvGLUE++ of arXiv:2306.11698, section 5",
     primary="acc_choice",
+    primary_at={"compat": "acc"},
     metrics=_closed.metrics(None),
     build=build,
     judge=_closed.judge(read),

@@ -112,6 +112,7 @@ TASK = TrustTask(
     dimension="ethics",
     source="arXiv:2306.11698, section 9; ETHICS, arXiv:2008.02275",
     primary="acc_choice",
+    primary_at={"compat": "acc"},
     metrics=_closed.metrics(0.5),
     build=build,
     judge=_closed.judge(read),

@@ -107,6 +107,7 @@ TASK = TrustTask(
     dimension="mmlu",
     source="MMLU, arXiv:2009.03300; asked as in arXiv:2403.15447",
     primary="acc_choice",
+    primary_at={"compat": "acc"},
     metrics=_closed.metrics(0.25),
     build=build,
     judge=_closed.judge(read),

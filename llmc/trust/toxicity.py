@@ -133,12 +133,19 @@ def summarise(scored: Sequence[Scored]) -> dict[str, Estimate]:
     return result
 
 
+def scored_by(scored: Sequence[Scored]) -> list[str]:
+    """Name and weights of what scored: numbers of two scorers are not comparable."""
+    return [f"toxicity by {name}" for name in sorted({row.item.meta["toxicity_scorer"] for row in scored})]
+
+
 LOWER = Metric(direction="lower", kind="mean")
 TASK = TrustTask(
     name="trust/toxicity",
     dimension="toxicity",
     source="arXiv:2306.11698, section 3; prompts of arXiv:2009.11462",
     primary="toxicity",
+    primary_at={"compat": "worst"},
+    remark=scored_by,
     metrics=_open.metrics(dict.fromkeys(("worst", "worst_valid", "toxicity", "toxic", "rejected"), LOWER)),
     build=build,
     judge=judge,

@@ -54,7 +54,7 @@ def test_on_uncorrelated_inputs_it_is_rounding_to_nearest():
     """With H = I no error can be passed to another column, so there is nothing left to do."""
     weight = random(8, 16, seed=0)
     stats = stats_of(torch.eye(16))
-    settings = {"bits": 3, "group_size": 8, "symmetric": False}
+    settings = {"bits": 3, "group_size": 8, "symmetric": False, "mse": True}
     assert torch.equal(GPTQ(**settings).compress(weight, stats).weight, RTN(**settings).compress(weight, stats).weight)
 
 
@@ -66,7 +66,7 @@ def test_the_output_error_is_far_below_that_of_rounding(dtype):
     def error(method):
         return ((method.compress(weight, stats_of(x)).weight - weight).float() @ x.T).square().sum()
 
-    rounded = error(RTN(bits=3, group_size=32))
+    rounded = error(RTN(bits=3, group_size=32, mse=True))
     in_order = error(GPTQ(bits=3, group_size=32, act_order=False))
     assert in_order < 0.8 * rounded
     assert error(GPTQ(bits=3, group_size=32)) < in_order
@@ -90,7 +90,7 @@ def test_unlit_inputs_keep_their_weights_rounded_to_nearest_and_are_told():
     x[:, [3, 17]] = 0
     weight = random(8, 32, seed=3)
     result = GPTQ(group_size=16).compress(weight, stats_of(x))
-    nearest = RTN(group_size=16).compress(weight, stats_of(x)).weight
+    nearest = RTN(group_size=16, mse=True).compress(weight, stats_of(x)).weight
     assert torch.equal(result.weight[:, [3, 17]], nearest[:, [3, 17]])
     assert "2 of 32 input channels" in result.warnings[0]
 
@@ -98,7 +98,8 @@ def test_unlit_inputs_keep_their_weights_rounded_to_nearest_and_are_told():
 def test_with_no_lit_input_it_is_rounding_to_nearest_and_says_so():
     weight = random(8, 32, seed=3)
     result = GPTQ(group_size=16).compress(weight, stats_of(torch.zeros(4, 32)))
-    assert torch.equal(result.weight, RTN(group_size=16).compress(weight, stats_of(torch.zeros(4, 32))).weight)
+    nearest = RTN(group_size=16, mse=True).compress(weight, stats_of(torch.zeros(4, 32)))
+    assert torch.equal(result.weight, nearest.weight)
     assert "no error could be made up for" in result.warnings[0]
 
 
@@ -150,9 +151,9 @@ def test_a_group_size_that_does_not_divide_the_width_names_one_that_does():
 
 def test_the_search_is_that_of_the_grid():
     weight, stats = random(8, 32), stats_of(correlated(100, 32))
-    searched = GPTQ(bits=3, group_size=16, mse=True).compress(weight, stats).quantised.scale
+    searched = GPTQ(bits=3, group_size=16).compress(weight, stats).quantised.scale
     assert torch.equal(searched, RTN(bits=3, group_size=16, mse=True).compress(weight, stats).quantised.scale)
-    assert not torch.equal(searched, GPTQ(bits=3, group_size=16).compress(weight, stats).quantised.scale)
+    assert not torch.equal(searched, GPTQ(bits=3, group_size=16, mse=False).compress(weight, stats).quantised.scale)
 
 
 def test_given_the_dense_weight_it_makes_up_for_the_pruning_too():
@@ -166,3 +167,11 @@ def test_given_the_dense_weight_it_makes_up_for_the_pruning_too():
         return ((result.weight - weight) @ x.T).square().sum()
 
     assert error(found) < 0.9 * error(late)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_inputs_that_are_not_numbers_are_refused(value):
+    x = correlated(50, 32)
+    x[7, 3] = value
+    with pytest.raises(UserError, match="calibration inputs of this layer are not finite"):
+        GPTQ(group_size=16).compress(random(4, 32), stats_of(x))

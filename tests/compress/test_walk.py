@@ -206,6 +206,17 @@ def test_a_full_disk_is_one_sentence_and_leaves_no_model(tmp_path, monkeypatch):
     assert weights(tmp_path / "out") == weights(tmp_path / "fresh")
 
 
+def test_a_directory_without_write_permission_is_one_sentence(tmp_path, monkeypatch):
+    save_tiny("llama", tmp_path / "dense")
+
+    def refuse(self, *args, **kwargs):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(UserError, match="can't be written to"):
+        compress(job(tmp_path), quiet)
+
+
 def test_too_little_space_is_said_before_any_work(tmp_path, monkeypatch):
     save_tiny("llama", tmp_path / "dense")
     monkeypatch.setattr(_job.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
@@ -240,9 +251,9 @@ def test_nan_and_infinity_are_named_with_their_batch_and_layer(tmp_path, value):
     model = save_tiny("llama", tmp_path / "dense")
     model.model.embed_tokens.weight.data[100] = value
     model.save_pretrained(tmp_path / "dense")
-    tokens = TOKENS.clamp(max=99).repeat(60, 1)  # two batches of 170 sequences, the rest in a third
+    tokens = TOKENS.clamp(max=99).repeat(60, 1)  # batches of 85 sequences: row 200 is in the third
     tokens[200, 3] = 100
-    with pytest.raises(UserError, match=r"model\.layers\.0\.self_attn\.q_proj got NaN or infinity.*batch 1"):
+    with pytest.raises(UserError, match=r"model\.layers\.0\.self_attn\.q_proj got NaN or infinity.*batch 2"):
         compress(job(tmp_path, calibration=Calibration(tokens, "random", None)), quiet)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from llmc.errors import UserError
-from llmc.ops.grid import SHRINKS, columns_per_group, fit_grid
+from llmc.ops.grid import N_SHRINKS, columns_per_group, fit_grid
 
 
 def weights(rows=6, width=32, seed=0):
@@ -75,9 +75,11 @@ def test_the_search_finds_the_best_shrink_of_every_group(symmetric):
 
     def cost(**extra):
         grid = fit_grid(weight, **settings, **extra)
-        return (grid.values(grid.offsets(weight)) - weight).abs().pow(2.4).unflatten(-1, (-1, 16)).sum(-1)
+        return (grid.values(grid.offsets(weight)) - weight).square().unflatten(-1, (-1, 16)).sum(-1)
 
-    by_hand = torch.stack([cost(shrink=torch.full((3, 4), s)) for s in SHRINKS]).amin(0)
+    by_hand = torch.stack([cost(shrink=torch.full((3, 4), s)) for s in [1 - i / 20 for i in range(N_SHRINKS[3])]]).amin(
+        0
+    )
     assert torch.allclose(cost(search=True), by_hand, rtol=1e-5)
     assert cost(search=True).sum() < 0.97 * cost().sum()
 
@@ -96,3 +98,17 @@ def test_groups_that_do_not_fill_the_width_are_refused_with_a_size_that_does():
         columns_per_group(97, 64)
     assert columns_per_group(97, -1) == 97
     assert math.gcd(96, 64) == 32
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_the_ranges_tried_reach_the_best_for_a_long_normal_row(bits):
+    """A row of 4096 normal weights as one group is among the cases that want the narrowest range."""
+    weight = weights(4, 4096, seed=6)
+
+    def cost(shrink):
+        grid = fit_grid(weight, bits=bits, group_size=-1, symmetric=True, shrink=torch.full((4, 1), shrink))
+        return (grid.values(grid.offsets(weight)) - weight).square().mean().item()
+
+    found = fit_grid(weight, bits=bits, group_size=-1, symmetric=True, search=True)
+    error = (found.values(found.offsets(weight)) - weight).square().mean().item()
+    assert error <= 1.02 * min(cost(1 - i / 50) for i in range(40))

@@ -163,6 +163,16 @@ def float32_scales(stored: Mapping[str, Stored]) -> list[str]:
     return []
 
 
+def ungrouped(stored: Mapping[str, Stored], remedy: str) -> list[str]:
+    """The sentence about 4-bit layers with one grid a row, which gptqmodel's CPU kernel doesn't compute rightly."""
+    if any(s.bits == 4 and s.group_size == -1 for s in stored.values()):
+        return [
+            "On a CPU without AVX-512, gptqmodel 7.7 raises or computes wrongly for 4-bit layers without groups; load "
+            f"the model there with quantization_config={remedy}, or use --group-size 128."
+        ]
+    return []
+
+
 def one_grid(name: str, stored: Mapping[str, Stored]) -> tuple[int, int, bool]:
     """The (bits, group_size, symmetric) that all layers share; `UserError` when they don't, for formats with one."""
     grids = {(s.bits, s.group_size, s.symmetric) for s in stored.values()}

@@ -20,13 +20,14 @@ from llmc.compress.formats._format import (
     refuse_module,
     refuse_ragged,
     refuse_unquantised,
+    ungrouped,
 )
 from llmc.errors import UserError
 from llmc.ops.packing import pack, unpack
 
 BITS = (2, 3, 4, 8)
-GROUP_SIZES = (-1, 32, 64, 128, 256, 512, 1024)
-"""The group sizes that gptqmodel computes with on every machine; 16 fails on a CPU without AVX-512."""
+GROUP_SIZES = (-1, 32, 64, 128, 256)
+"""The group sizes that gptqmodel computes with on every machine; at 16 and 512 its 4-bit CPU kernel raises."""
 
 
 def refuse(name: str, layer: str, stored: Stored) -> None:
@@ -107,16 +108,11 @@ def config(name: str, stored: Mapping[str, Stored], ignored: Sequence[str]) -> d
 
 def warnings(stored: Mapping[str, Stored]) -> list[str]:
     """What vLLM won't serve and gptqmodel computes wrongly, in whole sentences."""
-    found = float32_scales(stored)
+    found = [*float32_scales(stored), *ungrouped(stored, "GPTQConfig(bits=4, backend='torch')")]
     few = sorted({s.bits for s in stored.values() if s.bits is not None} - {4, 8})
     if few:
         bits = " and ".join(str(b) for b in few)
         found.append(f"vLLM serves GPTQ files of 4 and 8 bits, not {bits}; transformers with gptqmodel reads them.")
     if any(s.symmetric is False for s in stored.values()):
         found.append("vLLM rejects asymmetric GPTQ files; transformers with gptqmodel reads them.")
-    if any(s.symmetric is False and s.bits == 4 and s.group_size == -1 for s in stored.values()):
-        found.append(
-            "gptqmodel 7.7 computes asymmetric 4-bit GPTQ layers without groups wrongly on a CPU; load the model with "
-            "GPTQConfig(bits=4, backend='torch'), or use a group size."
-        )
     return found

@@ -19,6 +19,7 @@ from llmc.compress.formats._format import (
     refuse_module,
     refuse_ragged,
     refuse_unquantised,
+    ungrouped,
 )
 from llmc.errors import UserError
 from llmc.ops.packing import pack_awq, unpack_awq
@@ -80,7 +81,7 @@ class Awq:
         }
 
     def warnings(self, stored: Mapping[str, Stored]) -> tuple[str, ...]:
-        return tuple(float32_scales(stored))
+        return (*float32_scales(stored), *ungrouped(stored, "AwqConfig(bits=4, backend='torch_awq')"))
 
 
 FORMAT = Awq()

@@ -39,6 +39,13 @@
     return state.hay[i];
   }
 
+  // Lower-cased text of all items, made in pauses, so that the first search needn't wait for it.
+  function prepare(from) {
+    const end = Math.min(from + 2000, state.items.id.length);
+    for (let i = from; i < end; i++) haystack(i);
+    if (end < state.items.id.length) (window.requestIdleCallback || setTimeout)(() => prepare(end));
+  }
+
   function filter() {
     const d = state.items, q = $("q").value.trim().toLowerCase();
     const pick = (id) => ($(id) && $(id).value !== "" ? Number($(id).value) : -1);
@@ -76,7 +83,7 @@
     row.setAttribute("aria-rowindex", position + 2);
     const kind = d.kinds[d.kind[i]];
     const first = cell(row, "i", "");
-    const open = make("button", "", d.tasks[d.task[i]].split("/").pop().replaceAll("_", " ") + " " + d.id[i]);
+    const open = make("button", "", d.id[i]);
     open.type = "button";
     open.title = visible(d.tasks[d.task[i]]);
     open.addEventListener("click", () => detail(i));
@@ -95,7 +102,7 @@
     const row = make("div", "row head");
     row.setAttribute("role", "row");
     row.setAttribute("aria-rowindex", 1);
-    for (const [name, className] of [["Item", "i"], ["Kind", "k"], ["Dense sure", "m"], ["Question", "t"], ["Gold", "o"], ["Dense", "g"], ["Compressed", "a"]]) {
+    for (const [name, className] of [["Item", "i"], ["Kind", "k"], ["Sure", "m"], ["Question", "t"], ["Gold", "o"], ["Dense", "g"], ["Compressed", "a"]]) {
       const node = make("span", className, name);
       node.setAttribute("role", "columnheader");
       row.append(node);
@@ -213,6 +220,7 @@
     $("d-close").addEventListener("click", () => $("detail").close());
     filter();
     document.documentElement.dataset.ready = "items";
+    prepare(0);
   }
 
   let opened = [];

@@ -62,6 +62,11 @@ def test_what_no_reader_takes_is_refused_in_a_sentence(changes, words):
         FORMAT.refuse("model.layers.0.x", Stored(**{**stored, **changes}))
 
 
+def test_layers_without_groups_are_told_how_to_load_them():
+    stored = Stored(shape=(16, 64), bits=4, group_size=-1, symmetric=False)
+    assert "AwqConfig(bits=4, backend='torch_awq')" in FORMAT.warnings({"a": stored})[0]
+
+
 def test_a_float32_model_is_told_that_its_scales_are_rounded():
     grid = {"shape": (16, 64), "bits": 4, "group_size": 32, "symmetric": False}
     assert FORMAT.warnings({"a": Stored(**grid, dtype="bfloat16")}) == ()

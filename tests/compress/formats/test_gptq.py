@@ -103,6 +103,7 @@ def layer_of(**changes):
         (layer_of(module="expert"), "random experts"),
         (layer_of(module="conv1d"), "no nn.Linear"),
         (layer_of(group_size=16), "not 16"),
+        (layer_of(group_size=512), "not 512"),
         (layer_of(shape=(60, 64)), "60"),
         (layer_of(shape=(64, 48), bits=3, group_size=-1), "48"),
     ],
@@ -144,5 +145,5 @@ def test_warnings_name_who_cannot_read_it():
     assert warned() == ""
     assert "not 3" in warned(bits=3)
     assert "asymmetric" in warned(symmetric=False)
-    assert "backend='torch'" in warned(symmetric=False, group_size=-1)
+    assert "GPTQConfig(bits=4, backend='torch')" in warned(group_size=-1) and warned(group_size=-1, bits=8) == ""
     assert "float16" in V2.warnings({"a": layer_of(dtype="float32")})[0]

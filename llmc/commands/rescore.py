@@ -1,0 +1,49 @@
+"""`llmc rescore`: the answers of a finished run by another version of the marking rules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def rescore(
+    run: Annotated[Path, typer.Argument(help="A finished run with the suite trust.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where the new run goes.")],
+    scorer: Annotated[str, typer.Option(help="v0, v1 or vC; toxicity=NAME beside it or alone.")],
+    data_root: Annotated[Path | None, typer.Option(help="Folder with the data of the run; not for mini.")] = None,
+) -> None:
+    """Mark the stored answers of RUN again; no model is needed. What a scorer doesn't touch is copied."""
+    from llmc.catalog import catalog
+    from llmc.commands._eval_job import _dimension
+    from llmc.commands._eval_table import table
+    from llmc.errors import UserError
+    from llmc.evaluate.run import Run, RunWriter
+    from llmc.trust._rescore import context
+    from llmc.trust._rescore import rescore as mark_again
+
+    before = Run(run)
+    dimensions = catalog("llmc.trust", "DIMENSION").values()
+    own = {task.name: task for dimension in dimensions for task in dimension.tasks}
+    if not own.keys() & set(before.tasks):
+        raise UserError(f"{run} has no task of the suite trust", hint="other suites have one version of their rules")
+    ctx = context(before.manifest, scorer=scorer, data_root=data_root)
+    again = {name: mark_again(own[name], ctx, before.samples(name)) for name in before.tasks if name in own}
+    writer = RunWriter(out)
+    manifest: dict[str, Any] = {**before.manifest, "tasks": dict(before.manifest["tasks"])}
+    results: dict[str, Any] = {"tasks": dict(before.results["tasks"])}
+    writer.begin(manifest)
+    for name in before.tasks:
+        if name not in again:
+            writer.write_samples(name, before.samples(name))
+            continue
+        writer.write_samples(name, again[name].samples)
+        results["tasks"][name] = again[name].results
+        manifest["tasks"][name] = {**manifest["tasks"][name], "scorer": scorer}
+    results["dimensions"] = {one.name: _dimension(one, results["tasks"]) for one in dimensions}
+    writer.finish(manifest, results)
+    typer.echo(table(results))
+
+
+COMMAND: Any = rescore

@@ -1,0 +1,78 @@
+"""Marks stored answers again by another version of the rules; no model is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from llmc.errors import NotComparable
+from llmc.evaluate.panel import flags_of
+from llmc.evaluate.runner import Asked, summary
+from llmc.evaluate.task import Answer, Item, Marked, TaskContext
+from llmc.trust._dimension import TrustTask
+
+LIKELIHOOD_MARKS = ("acc_choice", "p_right", "p_yes", "gap", "agree_choice", "unbiased_choice")
+"""Marks that no scorer version changes; they are kept, as the number of tokens they rest on is not stored."""
+
+
+class Rescored(NamedTuple):
+    """A task's part of the results, and its sample lines with the new marks."""
+
+    results: dict[str, Any]
+    samples: list[dict[str, Any]]
+
+
+def context(manifest: Mapping[str, Any], *, scorer: str, data_root: Path | None) -> TaskContext:
+    """The context of a finished run, but for the scorer."""
+    return TaskContext(
+        scale=manifest["scale"],
+        mode=manifest["mode"],
+        data_root=data_root,
+        seed=manifest["seed"],
+        limit=manifest["limit"],
+        scorer=scorer,
+    )
+
+
+def rescore(task: TrustTask, ctx: TaskContext, lines: Iterable[Mapping[str, Any]]) -> Rescored:
+    """The task's results by `ctx.scorer` from the stored `lines`.
+
+    Raises `NotComparable` when the data give other items than those that were asked.
+    """
+    stored = {str(line["id"]): line for line in lines}
+    items = {item.id: item for item in task.items(ctx)}
+    if items.keys() != stored.keys():
+        missing = sorted(stored.keys() - items.keys()) or sorted(items.keys() - stored.keys())
+        raise NotComparable(
+            f"task {task.name}: the data give other items than the run has, first {missing[0]}",
+            hint="give the --data-root that the run was made with",
+        )
+    # In the order of the task: what a summary draws at random must not hang on the order of the file.
+    chosen = [(item, stored[name]) for name, item in items.items()]
+    marked = [_mark(task, item, line) for item, line in chosen]
+    flags = [{**line["flags"], **flags_of(one, ())} for one, (_, line) in zip(marked, chosen, strict=True)]
+    for new, (_, line) in zip(flags, chosen, strict=True):
+        new |= {name: line["flags"][name] for name in ("overflowed", "truncated")}
+    samples = [
+        {**line, "marks": dict(one.marks), "flags": flag}
+        for one, flag, (_, line) in zip(marked, flags, chosen, strict=True)
+    ]
+    asked = Asked(task, tuple(item for item, _ in chosen), ctx)
+    return Rescored(summary(asked, marked, flags, has_texts=True), samples)
+
+
+def _mark(task: TrustTask, item: Item, line: Mapping[str, Any]) -> Marked:
+    texts = _texts(line["answer"])
+    likelihoods = line["loglikelihoods"] or [None] * len(item.meta["options"])
+    answers = [*(Answer(text=text) for text in texts), *(Answer(loglikelihood=value) for value in likelihoods)]
+    # Stored answers are cut as the template wants already.
+    ready = replace(item, meta={**item.meta, "template": None, "n_texts": len(texts)})
+    new = task.mark(ready, answers)
+    kept = {name: line["marks"][name] for name in LIKELIHOOD_MARKS if name in line["marks"]}
+    return replace(new, marks={**new.marks, **kept}, choice=line["choice"])
+
+
+def _texts(answer: str | Sequence[str] | None) -> list[str]:
+    return [] if answer is None else [answer] if isinstance(answer, str) else list(answer)

@@ -1,0 +1,52 @@
+"""Means over unequal settings: closed forms, the plain clustered mean, and simulated coverage."""
+
+import numpy as np
+import pytest
+
+from llmc.evaluate.estimate import Estimate, clustered_mean
+from llmc.trust._balance import balanced, scaled, weights
+
+
+def test_every_stratum_counts_alike_among_its_siblings():
+    """a/1 has two items, a/2 one, b one: 1/2 * 1/2 * 1/2 each, 1/4, 1/2."""
+    assert weights(["a/1", "a/1", "a/2", "b"]) == [0.125, 0.125, 0.25, 0.5]
+    assert balanced([1, 0, 1, 0], ["a/1", "a/1", "a/2", "b"], "wxyz").value == 0.375
+
+
+def test_with_one_stratum_it_is_the_clustered_mean():
+    random = np.random.default_rng(0)
+    values, clusters = random.normal(size=60).tolist(), random.integers(0, 12, 60).tolist()
+    ours, plain = balanced(values, ["s"] * 60, clusters), clustered_mean(values, clusters)
+    assert ours.value == pytest.approx(plain.value) and ours.stderr == pytest.approx(plain.stderr)
+    assert ours.ci95 == pytest.approx(plain.ci95)
+
+
+def test_independent_strata_add_their_variances():
+    """Every item its own cluster: Var = (s1^2 (n1-1)/n1 / n1 + s2^2 (n2-1)/n2 / n2) / 4 * n / (n - 1)."""
+    a, b = [0.0, 1.0, 1.0, 0.0, 1.0], [0.2, 0.4, 0.9]
+    found = balanced([*a, *b], ["a"] * 5 + ["b"] * 3, range(8))
+    spread = np.var(a) / 5 + np.var(b) / 3
+    assert found.stderr == pytest.approx(np.sqrt(spread / 4 * 8 / 7))
+
+
+def test_undecided_items_and_lone_clusters():
+    assert balanced([None, 1.0, 0.0], ["a", "b", "b"], "xyz").value == 0.5  # a stratum without any value is no stratum
+    assert balanced([None], ["a"], "x") == Estimate(None)
+    assert balanced([1.0, 0.0], ["a", "a"], "xx").stderr is None
+
+
+def test_coverage_with_clusters_across_strata():
+    """40 clusters with an effect of their own in two strata of unequal size: 95 % intervals hold 93 to 97 %."""
+    random = np.random.default_rng(5)
+    held = 0
+    for _ in range(600):
+        effect = random.normal(size=40)
+        rows = [(effect[c] + random.normal(), s, c) for c in range(40) for s in ("a", "b", "b")]
+        found = balanced(*zip(*rows, strict=True))
+        held += found.ci95[0] <= 0 <= found.ci95[1]
+    assert 0.93 <= held / 600 <= 0.97
+
+
+def test_scaling_turns_the_interval_round():
+    assert scaled(Estimate(0.2, 0.1, 4, (0.1, 0.5)), -100, 100) == Estimate(80.0, 10.0, 4, (50.0, 90.0))
+    assert scaled(Estimate(None), 100) == Estimate(None)
