@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import time
 from pathlib import Path
 
 START = time.perf_counter()
 
 import torch  # noqa: E402
+from process_cost import cpu_s, peak_rss  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from llmc.compress import _job  # noqa: E402
@@ -41,7 +41,7 @@ def main() -> None:
         model=args.model, out=args.out, stages=(build(args.method, args.settings),), calibration=calibration,
         overwrite=True,
     )  # fmt: skip
-    busy = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+    busy = cpu_s()
     start = time.perf_counter()
     _job.compress(job, lambda *_: None)
     whole = time.perf_counter() - start
@@ -51,8 +51,8 @@ def main() -> None:
                 "import_s": IMPORTED - START,
                 "whole_s": whole,
                 "core_s": whole - spent["read"] - spent["write"],
-                "cpu_s": sum(resource.getrusage(resource.RUSAGE_SELF)[:2]) - busy,
-                "peak_rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+                "cpu_s": cpu_s() - busy,
+                "peak_rss": peak_rss(),
                 "threads": torch.get_num_threads(),
             }
         )

@@ -38,6 +38,15 @@ def model_and_tokenizer(shape: str, tokenizer: str, window: int):
     return LlamaForCausalLM(config).eval(), words
 
 
+def make_it_stop(model, words, bias: float) -> None:
+    """Raise the logit of the newline, so that a random model's answers end as a trained one's do."""
+    import torch
+
+    values = torch.zeros(model.config.vocab_size)
+    values[words.encode("\n")[0]] = bias
+    model.lm_head.bias = torch.nn.Parameter(values)
+
+
 def mmlu(data_root: Path, shots: int, n_subjects: int, questions: int) -> list[tuple[str, str]]:
     """(context, continuation), four a question, of every fifth subject."""
     from llmc.evaluate.task import TaskContext
@@ -98,6 +107,8 @@ def sampled(requests: list, n: int, each: int) -> list[int]:
 def one_side(args: argparse.Namespace) -> None:
     """The timed part, in its own process; prints JSON."""
     model, words = model_and_tokenizer(args.shape, args.tokenizer, args.window)
+    if args.newline_bias:
+        make_it_stop(model, words, args.newline_bias)
     requests = requests_of(args)
     each = 1 if args.what == "factoid" else 4
     numbers = range(len(requests)) if args.side == "engine" else sampled(requests, args.sample, each)
@@ -119,12 +130,15 @@ def one_side(args: argparse.Namespace) -> None:
     if kind == "loglikelihood":
         values = [answer[0] for answer in answers]
         answers = [values[i : i + each].index(max(values[i : i + each])) for i in range(0, len(values), each)]
+        lengths = None
+    else:
+        lengths = [len(words.encode(answer)) for answer in answers]
     print(
         json.dumps(
             {
                 "answers": dict(zip([i // each for i in list(numbers)[::each]], answers, strict=True)),
                 "n": len(chosen) // each, "wall_s": wall, "cpu_s": cpu, "peak_mb": peak / 1024,
-                "loaded_mb": before.ru_maxrss / 1024,
+                "loaded_mb": before.ru_maxrss / 1024, "mean_tokens": lengths and sum(lengths) / len(lengths),
             }
         )
     )  # fmt: skip
@@ -153,6 +167,7 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=150, help="questions that lm-eval answers; 0: all")
     parser.add_argument("--batch-tokens", type=int, default=2048)
     parser.add_argument("--batch-size", type=int, default=0, help="lm-eval's; 0: the best of 1, 4 and 16")
+    parser.add_argument("--newline-bias", type=float, default=0.0, help="makes a random model's answers end")
     parser.add_argument("--side", default="both", choices=["both", "engine", "hf"])
     args = parser.parse_args()
     if args.side != "both":
@@ -171,6 +186,8 @@ def main() -> None:
     wall = ours["n"] / ours["wall_s"] / (theirs["n"] / theirs["wall_s"])
     cpu = ours["n"] / ours["cpu_s"] / (theirs["n"] / theirs["cpu_s"])
     print(f"  ratio    {wall:.2f} wall, {cpu:.2f} CPU; memory {ours['peak_mb'] / theirs['peak_mb']:.2f}")
+    if ours["mean_tokens"] is not None:
+        print(f"  answers of {ours['mean_tokens']:.1f} tokens on average")
     print(f"  same answers: {same} of {len(theirs['answers'])}")
 
 

@@ -161,7 +161,9 @@ def table(rows: list[Row]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", type=Path, action="append", help="a checkpoint that llmc wrote; repeatable")
-    parser.add_argument("--quick", action="store_true", help="only the 4-bit g128 files in bfloat16")
+    parser.add_argument("--quick", action="store_true", help="only 4 bits and groups of 128")
+    parser.add_argument("--format", choices=("gptq", "gptq_v2", "awq"), help="only this format")
+    parser.add_argument("--bits", type=int, help="only these bits")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     disable_progress_bar()
@@ -171,6 +173,8 @@ def main() -> int:
         rows = []
         for fmt, bits, group_size, symmetric in tiny_cases():
             if arguments.quick and (bits, group_size) != (4, 128):
+                continue
+            if arguments.format not in (None, fmt.name) or arguments.bits not in (None, bits):
                 continue
             rows.append(check_tiny(fmt, bits, group_size, symmetric=symmetric, dtype=torch.bfloat16))
             print(f"{rows[-1].label}: {'ok' if rows[-1].passed else 'FAILED'}", file=sys.stderr, flush=True)

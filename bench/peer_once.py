@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import time
 from pathlib import Path
 
@@ -13,6 +12,7 @@ START = time.perf_counter()
 import torch  # noqa: E402
 from datasets import Dataset  # noqa: E402
 from llmcompressor import __version__, oneshot  # noqa: E402
+from process_cost import cpu_s, peak_rss  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 
@@ -42,7 +42,7 @@ def main() -> None:
     tokens = load_file(args.tokens)["tokens"]
     rows = {"input_ids": tokens.tolist(), "attention_mask": torch.ones_like(tokens).tolist()}
     data = Dataset.from_dict(rows)
-    busy = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+    busy = cpu_s()
     start = time.perf_counter()
     model = AutoModelForCausalLM.from_pretrained(args.model, dtype="auto")
     tokenizer = AutoTokenizer.from_pretrained(args.model)
@@ -66,8 +66,8 @@ def main() -> None:
                 "import_s": IMPORTED - START,
                 "whole_s": saved - start,
                 "core_s": compressed - loaded,
-                "cpu_s": sum(resource.getrusage(resource.RUSAGE_SELF)[:2]) - busy,
-                "peak_rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+                "cpu_s": cpu_s() - busy,
+                "peak_rss": peak_rss(),
                 "threads": torch.get_num_threads(),
                 "dtype": str(model.dtype).removeprefix("torch."),
                 "version": __version__,

@@ -8,7 +8,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "llmc"
 LAYERS = [
-    {"errors", "catalog", "_version"},
+    {"errors", "catalog", "files", "_version"},
     {"ops"},
     {"kernels", "models", "data"},
     {"compress", "kv_cache", "evaluate"},

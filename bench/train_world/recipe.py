@@ -37,7 +37,7 @@ FACTS: Mapping[str, float] = {
     **TRUST,
 }
 CHOICES: Mapping[str, float] = {**FACTS, "choices": 24, "reading": 6}
-PHASES: tuple[tuple[float, Mapping[str, float]], ...] = ((0.12, COPYING), (0.6, FACTS), (1.0, CHOICES))
+PHASES: tuple[tuple[float, Mapping[str, float]], ...] = ((0.2, COPYING), (0.65, FACTS), (1.0, CHOICES))
 """(share of the steps that is over when the phase is, relative numbers of lessons of each section)"""
 
 
@@ -55,7 +55,7 @@ class Recipe:
     """Each takes its own rows of a step and one core; their gradients are averaged."""
     rows: int = 16
     row_tokens: int = 128
-    tokens: int = 14_000_000
+    tokens: int = 6_000_000
     rate: float = 2e-3
     warmup: float = 0.02
     """Share of the steps in which the rate rises."""

@@ -99,7 +99,7 @@ def run(job: EvalJob, report: Report) -> dict[str, Any]:
     device = pick_device(job.device)
     backend, model = _backend(job, directory, tokenizer, device)
     ctx = _context(job, backend, tokenizer)
-    asked, skipped = _gathered(chosen, ctx, allow_missing=job.allow_missing)
+    asked, skipped = _gathered(chosen, ctx, allow_missing=job.allow_missing, bare_tokens=isinstance(backend, Engine))
     manifest = {
         "model": model_facts(directory, model, job.label),
         "compression": compression_of(directory),
@@ -209,12 +209,17 @@ def _context(job: EvalJob, backend: Backend, tokenizer: Any) -> TaskContext:
     )
 
 
-def _gathered(tasks: Sequence[Task], ctx: TaskContext, *, allow_missing: bool) -> tuple[list[Asked], dict[str, str]]:
-    """Every task with its items; where missing data are allowed, the others' reasons."""
+def _gathered(
+    tasks: Sequence[Task], ctx: TaskContext, *, allow_missing: bool, bare_tokens: bool
+) -> tuple[list[Asked], dict[str, str]]:
+    """Every task with its items, before anything is asked; where a task may be missing, the others' reasons."""
     asked, skipped = [], {}
     for task in tasks:
         try:
-            asked.append(gather(task, ctx))
+            found = gather(task, ctx)
+            if not bare_tokens and any(ask.tokens for item in found.items for ask in item.requests):
+                raise UserError("it scores bare tokens, which this backend can't", hint="use --backend engine")
+            asked.append(found)
         except UserError as error:
             if not allow_missing:
                 raise UserError(

@@ -43,7 +43,7 @@ def evaluate(
     ] = "auto",
     chat: Annotated[bool, typer.Option(help="Use the model's chat template where it has one.")] = True,
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Leave out tasks whose data are missing.")
+        bool, typer.Option("--allow-missing", help="Leave out tasks that can't be asked (no data).")
     ] = False,
     online: Annotated[bool, typer.Option("--online", help="Let lm-eval's tasks fetch data from the hub.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run of the same command.")] = False,

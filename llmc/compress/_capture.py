@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from llmc.errors import UserError
 from llmc.models.skeleton import Skeleton
@@ -58,8 +59,8 @@ class Caller:
     calibration sequences have one length and no padding.
     """
 
-    def __init__(self, skeleton: Skeleton, blocks: nn.ModuleList) -> None:
-        self._model, self._blocks = skeleton.model, blocks
+    def __init__(self, skeleton: Skeleton, blocks: nn.ModuleList, device: str = "cpu") -> None:
+        self._model, self._blocks, self._device = skeleton.model, blocks, torch.device(device)
         self._calls: dict[int, list[Call]] = {}
         self._as_tuple = False
 
@@ -109,12 +110,9 @@ class Caller:
 
     @torch.no_grad()
     def __call__(self, index: int, hidden: Tensor) -> Tensor:
-        """The output of block `index` for `hidden` (sequences, length, width)."""
+        """The output of block `index`, on its device, for `hidden` (sequences, length, width) from anywhere."""
         call = self._calls[len(hidden)][index]
-        out = self._blocks[index](hidden, *call.args, **call.kwargs)
+        moved = tree_map_only(Tensor, lambda t: t.to(self._device), (hidden, call.args, call.kwargs))
+        out = self._blocks[index](moved[0], *moved[1], **moved[2])
         result: Tensor = out[0] if isinstance(out, tuple) else out
         return result
-
-    def call(self, index: int, n_sequences: int) -> Call:
-        """The arguments of block `index` for a batch of `n_sequences`."""
-        return self._calls[n_sequences][index]

@@ -41,7 +41,7 @@ def compress(job: Job, progress: Progress) -> manifest.Manifest:
     writer = ShardWriter(job.out, job.max_shard_bytes)
     journal = Journal(job.out, _fingerprint(job, planned, skeleton))
     journal.load()
-    walk = Walk(skeleton, job.stages, planned.format, writer, journal, dtype=job.dtype)
+    walk = Walk(skeleton, job.stages, planned.format, writer, journal, dtype=job.dtype, device=job.device)
     walk.run(_batches(job), progress)
     index = writer.join()
     stored = {name: Stored(**{**s, "shape": tuple(s["shape"])}) for name, s in journal.stored.items()}

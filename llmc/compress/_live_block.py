@@ -70,7 +70,7 @@ class LiveBlock:
         source = None
         if pair.repeat > 1:
             rows = self._by_name[pair.producer].weight.shape[0]
-            source = found_pairs.expand(torch.arange(rows), pair)
+            source = found_pairs.expand(torch.arange(rows, device=self._by_name[pair.producer].weight.device), pair)
         return Pair(producer=pair.producer, consumers=pair.consumers, parent=parent, source=source)
 
     def _captured(self) -> dict[str, _Call]:
@@ -125,7 +125,7 @@ class LiveBlock:
         moved = next(p for p in self._movable if p.producer == pair.producer and p.consumers == pair.consumers)
         scale = scale.to(torch.float32)
         wide = found_pairs.expand(scale, moved)
-        probe = torch.randn(4, self._width, generator=torch.Generator().manual_seed(0))
+        probe = torch.randn(4, self._width, generator=torch.Generator().manual_seed(0)).to(scale.device)
         found_pairs.scale_(self._block, self._found, moved, scale, probe)
         for name in (pair.producer, *pair.consumers):
             for leaf, parameter in self._block.get_submodule(name).named_parameters(recurse=False):

@@ -82,12 +82,7 @@ class Collector:
     def _add(self, name: str, x: Tensor) -> None:
         width = x.shape[1]
         if name not in self._stats:
-            self._stats[name] = LayerStats(
-                n_tokens=0,
-                sq_norm=torch.zeros(width) if self._needs == Needs.SQ_NORM else None,
-                abs_sum=torch.zeros(width) if self._abs_sum else None,
-                gram=torch.zeros(width, width) if self._needs == Needs.GRAM else None,
-            )
+            self._stats[name] = self._empty(width, x.device)
             self._rows[name] = []
         stats = self._stats[name]
         stats.n_tokens += len(x)
@@ -112,16 +107,18 @@ class Collector:
     def of(self, name: str) -> LayerStats:
         """The statistics of the matrix `name`; of zero tokens if no token ever reached it."""
         leader = self._leader.get(name, name)
-        width = self._found[name].weight.shape[1]
         if leader not in self._stats:
-            needs = self._needs
-            return LayerStats(
-                n_tokens=0,
-                sq_norm=torch.zeros(width) if needs >= Needs.SQ_NORM else None,
-                abs_sum=torch.zeros(width) if self._abs_sum else None,
-                gram=torch.zeros(width, width) if needs == Needs.GRAM else None,
-            )
+            weight = self._found[name].weight
+            return self._empty(weight.shape[1], weight.device)
         return self._stats[leader]
+
+    def _empty(self, width: int, device: torch.device) -> LayerStats:
+        return LayerStats(
+            n_tokens=0,
+            sq_norm=torch.zeros(width, device=device) if self._needs >= Needs.SQ_NORM else None,
+            abs_sum=torch.zeros(width, device=device) if self._abs_sum else None,
+            gram=torch.zeros(width, width, device=device) if self._needs == Needs.GRAM else None,
+        )
 
     def rows_of(self, name: str) -> Tensor | None:
         """Sampled input rows (tokens, in) float32 of the matrix `name`; None where a Gram matrix stands instead."""

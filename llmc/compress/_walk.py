@@ -71,11 +71,13 @@ class Walk:
         journal: Journal,
         *,
         dtype: torch.dtype | None = None,
+        device: str = "cpu",
     ) -> None:
         self._skeleton, self._stages, self._format = skeleton, tuple(stages), fmt
         self._writer, self._journal, self._dtype = writer, journal, dtype
         self.prefix, self._blocks = find_blocks(skeleton.model)
-        self._caller = Caller(skeleton, self._blocks)
+        self._device = torch.device(device)
+        self._caller = Caller(skeleton, self._blocks, device)
 
     @torch.no_grad()
     def run(self, batches: Sequence[Tensor], progress: Progress) -> None:
@@ -94,6 +96,7 @@ class Walk:
             self._skeleton.fill(name + ".")
             block = self._blocks[index]
             split_experts(block, name)
+            block.to(self._device)
             check_understood(block, name)
             layers = {m.name: _Layer(matrix=m, dense=self._stored_weight(m, index)) for m in matrices(block)}
             for number, method in enumerate(self._stages, 1):
@@ -102,7 +105,7 @@ class Walk:
             stored = self._write(index, block, layers)
             if index + 1 < depth:
                 progress(index, depth, "outputs")
-                hidden = [self._caller(index, batch) for batch in hidden]
+                hidden = [self._caller(index, batch).to(batch.device) for batch in hidden]
             records = [self._record(index, layer) for layer in layers.values()]
             self._journal.block_done(records, stored, hidden if index + 1 < depth else [])
             self._blocks[index] = nn.Module()
@@ -287,7 +290,7 @@ def _trial_size(batch: Tensor) -> int:
 
 
 def _zeros(weight: Tensor) -> float:
-    return float((weight == 0).sum()) / weight.numel()
+    return 1 - int(weight.count_nonzero()) / weight.numel()
 
 
 def _coverage(name: str, matrix: Matrix, n_tokens: int, needs: Needs) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from llmc.errors import UserError
+from llmc.files import replace_text, whole_file
 from llmc.models.checkpoint import INDEX, SINGLE
 
 WORK = ".llmc"
@@ -48,25 +49,16 @@ def disk_errors(directory: Path) -> Iterator[None]:
         raise
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Writes a file that is either whole or absent, and is on the disk when this returns."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
 def write_json(path: Path, value: object) -> None:
-    """Writes `value` as JSON, atomically; numbers that are not finite are our own mistake."""
-    write_atomic(path, (json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode())
+    """Writes `value` as JSON; numbers that are not finite are our own mistake."""
+    replace_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Writes one safetensors file, atomically and through to the disk."""
+    """Writes one safetensors file, whole or not at all, and through to the disk."""
     temporary = path.with_name(path.name + ".tmp")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata={"format": "pt"})
+    held = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(held, temporary, metadata={"format": "pt"})
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.replace(path)
@@ -154,13 +146,9 @@ def _concatenate(parts: list[Path], shard: Path) -> None:
         offset += size
     text = json.dumps(merged, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    temporary = shard.with_name(shard.name + ".tmp")
-    with temporary.open("wb") as out:
+    with whole_file(shard) as out:
         out.write(struct.pack("<Q", len(text)) + text)
         for part, start in pieces:
             with part.open("rb") as file:
                 file.seek(start)
                 shutil.copyfileobj(file, out, 1 << 22)
-        out.flush()
-        os.fsync(out.fileno())
-    temporary.replace(shard)

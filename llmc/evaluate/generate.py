@@ -21,6 +21,9 @@ from llmc.evaluate.sampling import draw, generator
 COHORT = 256
 """Requests that are finished together: after a kill at most this many are asked again."""
 
+MAX_ROWS = 64
+"""Rows of the running batch at most: with more, a step hardly does more a second, and the cache grows with them."""
+
 
 class Job(NamedTuple):
     """A prompt to continue."""
@@ -73,7 +76,7 @@ class Writer:
 
     def __init__(self, network: Network, encoder: Encoder, batch_tokens: int) -> None:
         self.network, self.encoder, self.batch_tokens = network, encoder, batch_tokens
-        self.n_rows = max(1, min(64, batch_tokens // 64))
+        self.n_rows = max(1, min(MAX_ROWS, batch_tokens // 64))
         config = getattr(network.model, "generation_config", None)
         ends = getattr(config, "eos_token_id", None)
         own = encoder.tokenizer.eos_token_id

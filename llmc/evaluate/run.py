@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from llmc.errors import UserError
 from llmc.evaluate.journal import Journal
+from llmc.files import replace_text
 
 SCHEMA = 1
 IDENTITY = (
@@ -100,7 +100,7 @@ class RunWriter:
         path = samples_path(self.path, task)
         path.parent.mkdir(parents=True, exist_ok=True)
         ordered = sorted(lines, key=lambda line: str(line["id"]))
-        replace(path, "".join(_dump(line, indent=None) + "\n" for line in ordered))
+        replace_text(path, "".join(_dump(line, indent=None) + "\n" for line in ordered))
 
     def finish(self, manifest: Mapping[str, Any], results: Mapping[str, Any]) -> None:
         """Write the results, mark the run as complete, and drop the journal, which the samples replace."""
@@ -116,17 +116,7 @@ def samples_path(run: Path, task: str) -> Path:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON in one step: either the old file is there or the new one."""
-    replace(path, _dump(content) + "\n")
-
-
-def replace(path: Path, text: str) -> None:
-    """Put `text` at `path` in one step, on the disk when this returns."""
-    beside = path.with_name(path.name + ".new")
-    with beside.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    replace_text(path, _dump(content) + "\n")
 
 
 def _dump(content: Mapping[str, Any], indent: int | None = 1) -> str:

@@ -11,8 +11,11 @@ from torch import Tensor
 from llmc.evaluate.caches import slots
 from llmc.evaluate.network import Network
 
-SLACK = 128
+SLACK = 32
 """Slots at the left that no row uses any more, above which the batch is moved left."""
+
+ROOM = 32
+"""Slots for new tokens to begin with; more are added as they are needed."""
 
 
 class States(NamedTuple):
@@ -44,7 +47,7 @@ class Running:
     def place(self, row: int, states: States, token: int, like: Any) -> None:
         """Give `row` to a prompt with `states`, of which `token` is the first new token."""
         if self._cache is None:
-            self._cache = slots(like, self.n_rows, states.n_tokens + SLACK)
+            self._cache = slots(like, self.n_rows, states.n_tokens + ROOM)
         if states.n_tokens > self.cursor:
             self._shift(states.n_tokens - self.cursor)
         for layer, (keys, values) in zip(self._cache.layers, states.layers, strict=True):
@@ -81,7 +84,7 @@ class Running:
 
     def _tidy(self) -> None:
         unused = min((self.start[row] for row in range(self.n_rows) if self.used[row]), default=0)
-        if unused > max(SLACK, self.cursor // 2):
+        if unused > max(SLACK, self.cursor // 4):
             self._shift(-unused)
 
     def _shift(self, n: int) -> None:

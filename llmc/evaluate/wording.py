@@ -45,12 +45,13 @@ def decimals_for(edges: list[float], limits: list[float]) -> int:
     return 4
 
 
-def estimate(d: Difference, margin: float | None) -> str:
-    """`−0.3 (−1.0 to +0.3)` in points; without edges where there are none."""
+def estimate(d: Difference, margin: float | None, unit: str = "points") -> str:
+    """`−0.3 (−1.0 to +0.3)` in points, another unit named; without edges where there are none."""
+    named = "" if unit == "points" else f" {unit}"
     if d.low is None or d.high is None:
-        return f"{number(100 * d.value)} (no interval)"
+        return f"{number(100 * d.value)}{named} (no interval)"
     places = _places(d, margin)
-    return f"{number(100 * d.value, places)} ({_edges(d, places)})"
+    return f"{number(100 * d.value, places)}{named} ({_edges(d, places)})"
 
 
 def points(margin: float, unit: str = "points") -> str:
@@ -104,6 +105,8 @@ def _kept(row: Evidence, verdict: Verdict, limits: Limits, unit: str) -> str:
     assert d is not None and margin is not None
     places = _places(d, margin)
     value, inner = number(100 * d.value, places), _edges(d, places)
+    if unit != "points":
+        value += f" {unit}"
     if verdict.why == "measurably lower":
         return f"Kept, but measurably lower: {value} ({inner}); inside the {points(margin, unit)} allowed. {counts(d)}"
     if verdict.why == "through silence":
@@ -115,20 +118,20 @@ def _kept(row: Evidence, verdict: Verdict, limits: Limits, unit: str) -> str:
 
 def _gained(row: Evidence, verdict: Verdict, limits: Limits, unit: str) -> str:
     assert row.difference is not None
-    return f"Gained: {estimate(row.difference, row.margin)}. {counts(row.difference)}"
+    return f"Gained: {estimate(row.difference, row.margin, unit)}. {counts(row.difference)}"
 
 
 def _lost(row: Evidence, verdict: Verdict, limits: Limits, unit: str) -> str:
     d = row.difference
     assert d is not None and row.margin is not None
     allowed = f"the loss is larger than the {points(row.margin, unit)} allowed"
-    return f"Lost. {estimate(d, row.margin)}; {allowed}. {counts(d)}"
+    return f"Lost. {estimate(d, row.margin, unit)}; {allowed}. {counts(d)}"
 
 
 def _undecided(row: Evidence, verdict: Verdict, limits: Limits, unit: str) -> str:
     d, margin = row.difference, row.margin
     assert d is not None
-    found = estimate(d, margin)
+    found = estimate(d, margin, unit)
     minimum = limits.min_items if row.min_items is None else row.min_items
     if verdict.why == "neither" and margin is not None:
         if d.gained == 0 and d.lost == 0 and d.low is not None and d.high is not None:
@@ -141,7 +144,7 @@ def _undecided(row: Evidence, verdict: Verdict, limits: Limits, unit: str) -> st
         "no interval": "its uncertainty is not known",
         "after Holm": "it looks lost alone, but not when all rows of this rule are counted as tries",
         "collapsed elsewhere": f"the model collapsed on {row.collapsed_elsewhere}, so this is no evidence",
-        "at chance": "dense itself is not shown to be above chance, so there is nothing to lose",
+        "at chance": "dense itself is not shown to be better than chance, so there is nothing to lose",
         "no margin": "no loss small enough to allow can be named",
     }
     return f"Undecided. {found}: {reasons[verdict.why]}. {counts(d)}"

@@ -76,14 +76,16 @@ def recommendation(runs: Sequence[RunComparison]) -> str:
         return f"Take {good[0].facts.label}: it keeps everything that was asked; its size is not known."
     if not runs:
         return "Nothing was compared."
-    nearest = min(runs, key=lambda run: _distance(judged(run)))
-    counted = Counter(row.code for row in judged(nearest))
-    lack = ", ".join(
-        f"{counted[code]} {WORDS[code]}" for code in CODES if counted[code] and code not in ("kept", "gained")
-    )
-    none = f"{nearest.facts.label} does not keep" if len(runs) == 1 else f"None of the {len(runs)} runs keeps"
-    named = "" if len(runs) == 1 else f" Nearest is {nearest.facts.label}"
-    return f"{none} everything that was asked.{named}{': ' if named else ' Open: '}{lack}."
+    nearest = min(runs, key=lambda run: (_distance(judged(run)), run.size_ratio or 9.9, run.facts.label))
+    rows = [row for row in worst_first(judged(nearest)) if row.code not in ("kept", "gained")]
+    counted = Counter(row.code for row in rows)
+    lack = ", ".join(f"{counted[code]} {WORDS[code]}" for code in CODES if counted[code])
+    named = f"{lack} ({_listed([plain(row.name) for row in rows])})"
+    size = "" if nearest.size_ratio is None else f"; {size_words(nearest.size_ratio)}"
+    if len(runs) == 1:
+        return f"{nearest.facts.label} does not keep everything that was asked: {named}{size}."
+    none = f"None of the {len(runs)} runs keeps everything that was asked."
+    return f"{none} Nearest is {nearest.facts.label}: {named}{size}."
 
 
 def judged(run: RunComparison) -> list[Row]:

@@ -20,12 +20,10 @@ from llmc.report.policy import DEFAULT_RULES, Level, Rule
 from llmc.report.policy_file import PolicyFile
 from llmc.report.rows import Judging, difference_rows, worst_first
 from llmc.report.runs import Run, load_run
-from llmc.report.subjects import Asked, Subject, asked_of, is_trust, subjects
+from llmc.report.subjects import Asked, Subject, asked_of, subjects
 
 log = logging.getLogger(__name__)
-EIGHT = (
-    "adversarial", "demonstrations", "ethics", "fairness", "out_of_distribution", "privacy", "stereotype", "toxicity",
-)  # fmt: skip
+EIGHT = ("adversarial", "demonstrations", "ethics", "fairness", "ood", "privacy", "stereotype", "toxicity")
 
 
 class Compared:
@@ -153,8 +151,9 @@ def _readings(joined: Joined, judging: Judging) -> list[Row]:
     Trust has no suite row: a mean over dimensions hides the one that was lost.
     """
     rows: list[Row] = []
-    results = joined.dense.results.tasks.values()
-    suites = {r.suite for r in results} - {r.suite for r in results if is_trust(r.dimension)}
+    results = joined.dense.results.tasks
+    in_trust = {r.suite for name, r in results.items() if joined.dense.dimension_of(name) is not None}
+    suites = {r.suite for r in results.values()} - in_trust
     for level in ("suite", "dimension", "task"):
         rule = Rule.model_validate(
             {"id": "reading", "level": level, "suite": "*", "tolerance": {"points": 1.0}, "test": "non-inferiority"}
@@ -227,10 +226,10 @@ def _not_measured(joined: Joined) -> list[str]:
     results = joined.dense.results.tasks
     if not any(r.suite == "kick" for r in results.values()):
         said.append("knowledge (suite kick) was not evaluated")
-    have = {r.dimension for r in results.values() if is_trust(r.dimension)}
+    have = {name for name in map(joined.dense.dimension_of, results) if name is not None}
     if not have:
         said.append("trust was not evaluated")
-    elif lacking := [name for name in EIGHT if name not in have and not any(name in (h or "") for h in have)]:
+    elif lacking := [name for name in EIGHT if name not in have]:
         said.append(f"trust dimensions not evaluated: {', '.join(lacking)}")
     if joined.missing:
         said.append(f"tasks that only the dense run has: {', '.join(joined.missing)}")

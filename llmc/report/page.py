@@ -233,9 +233,10 @@ def _change_words(row: Row) -> str:
     change = row.change
     if change is None:
         return "–"
+    named = "" if row.unit == "points" else f" {row.unit}"
     if change.low is None or change.high is None:
-        return number(change.value)
-    return f"{number(change.value)} ({number(change.low)} to {number(change.high)})"
+        return number(change.value) + named
+    return f"{number(change.value)}{named} ({number(change.low)} to {number(change.high)})"
 
 
 def _top_option(health: Health) -> str:

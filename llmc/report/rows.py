@@ -130,7 +130,7 @@ def _found_words(found: Found, verdict: Verdict) -> str:
         return evidence.not_compared or "nothing to compare"
     if verdict.code == "collapsed":
         return evidence.collapse or "collapsed"
-    return f"{estimate(evidence.difference, evidence.margin)}; {counts(evidence.difference).rstrip('.')}"
+    return f"{estimate(evidence.difference, evidence.margin, found.unit)}; {counts(evidence.difference).rstrip('.')}"
 
 
 def _route_notes(difference: Difference | None) -> list[str]:

@@ -116,6 +116,8 @@ class DimensionResult(_Form):
 
     score: float | None
     tasks: list[str] = []
+    benign: bool = False
+    """Measured beside the dimensions and no part of trust."""
 
 
 class Results(_Form):
@@ -140,6 +142,12 @@ class Run:
         return self.manifest.model.label or self.path.resolve().name
 
     _read: dict[str, Samples] = field(default_factory=dict, repr=False)
+
+    def dimension_of(self, task: str) -> str | None:
+        """The trust dimension of a task; None for knowledge, and for the benign score that is measured beside trust."""
+        name = self.results.tasks[task].dimension
+        found = self.results.dimensions.get(name) if name is not None else None
+        return None if found is not None and found.benign else name
 
     def samples(self, task: str) -> Samples:
         """The items of one task, as columns; read once."""

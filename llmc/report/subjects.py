@@ -25,31 +25,27 @@ class Subject:
     tasks: tuple[str, ...]
 
 
-def is_trust(dimension: str | None) -> bool:
-    """Whether a dimension is one of trust's; the benign score is measured beside them and is none."""
-    return dimension is not None and not dimension.startswith("benign")
-
-
 def subjects(joined: Joined, rule: Rule) -> list[Subject]:
     """The rows that a rule matches, tasks that only the dense run has among them."""
     found: dict[str, list[tuple[str, TaskResult]]] = {}
     for name, result in joined.dense.results.tasks.items():
         if rule.suite not in ("*", result.suite) or rule.task not in (None, name):
             continue
-        if rule.dimension not in (None, result.dimension):
+        dimension = joined.dense.dimension_of(name)
+        if rule.dimension not in (None, dimension):
             continue
         if rule.metric not in ("primary", *result.metrics):
             continue
-        if rule.level == "dimension" and not is_trust(result.dimension):
+        if rule.level == "dimension" and dimension is None:
             continue
-        group = {"task": name, "suite": result.suite, "dimension": result.dimension or ""}[rule.level]
+        group = {"task": name, "suite": result.suite, "dimension": dimension or ""}[rule.level]
         found.setdefault(group, []).append((name, result))
     return [
         Subject(
             level=rule.level,
             name=group,
             suite=members[0][1].suite,
-            dimension=members[0][1].dimension if rule.level != "suite" else None,
+            dimension=joined.dense.dimension_of(members[0][0]) if rule.level != "suite" else None,
             tasks=tuple(name for name, _ in members),
         )
         for group, members in found.items()
@@ -86,11 +82,14 @@ class Found:
 
 @dataclass(frozen=True, kw_only=True)
 class _Base:
-    """Dense's level and chance over the member tasks, turned so that higher is better, as shares."""
+    """What dense has to lose over the member tasks, turned so that higher is better, as shares."""
 
     dense: float
-    chance: float | None
+    nothing: float
+    """What a model scores that can do nothing: chance, or 0 where chance means nothing."""
+    by_chance: bool
     at_chance: bool
+    """Dense is not shown to be above `nothing`."""
 
 
 def gather(joined: Joined, subject: Subject, asked: Asked, rule: Rule, *, error_place: str | None = None) -> Found:
@@ -107,19 +106,7 @@ def gather(joined: Joined, subject: Subject, asked: Asked, rule: Rule, *, error_
     weights = [rule.weights.get(task, 1.0) for task in tasks]
     difference = _mean([joined.difference(task, rule.metric) for task in tasks], weights, joined)
     base = _base(joined, tasks, weights, rule.metric)
-    margin = None if base is None else asked.tolerance.margin(base.dense)
-    if base is not None and base.chance is not None and margin is not None:
-        half = (base.dense - base.chance) / 2
-        if margin > half:
-            if error_place is not None and asked.tolerance.points is not None and not base.at_chance:
-                raise UserError(
-                    f"{error_place}: a tolerance of {asked.tolerance.points:g} points for {subject.name} is more than "
-                    f"half of dense's distance from chance ({100 * (base.dense - base.chance):.1f} points)",
-                    hint=f"ask for at most {100 * half:.1f} points there, or give a relative tolerance",
-                )
-            margin = half
-            if half > 0:
-                notes.append(f"the tolerance is cut to {100 * half:.1f} points, half of dense's distance from chance")
+    margin = None if base is None else _margin(base, asked.tolerance, subject.name, error_place, notes)
     quiet, words = _without_silence(joined, tasks, weights, rule.metric)
     collapsed = [task for task in subject.tasks if task in joined.collapses]
     evidence = Evidence(
@@ -136,6 +123,23 @@ def gather(joined: Joined, subject: Subject, asked: Asked, rule: Rule, *, error_
         min_items=asked.min_items,
     )
     return Found(subject=subject, evidence=evidence, unit=joined.unit(tasks[0], rule.metric), notes=tuple(notes))
+
+
+def _margin(base: _Base, tolerance: Tolerance, name: str, error_place: str | None, add_to_: list[str]) -> float:
+    """The loss allowed: the tolerance, but no more than half of what dense has to lose; adds a note when it is cut."""
+    margin, half = tolerance.margin(base.dense), (base.dense - base.nothing) / 2
+    if margin <= half:
+        return margin
+    if error_place is not None and tolerance.points is not None and base.by_chance and not base.at_chance:
+        raise UserError(
+            f"{error_place}: a tolerance of {tolerance.points:g} points for {name} is more than "
+            f"half of dense's distance from chance ({200 * half:.1f} points)",
+            hint=f"ask for at most {100 * half:.1f} points there, or give a relative tolerance",
+        )
+    if half > 0:
+        what = "distance from chance" if base.by_chance else "own score"
+        add_to_.append(f"the tolerance is cut to {100 * half:.2g} points, half of dense's {what}")
+    return half
 
 
 def _not_compared(joined: Joined, subject: Subject) -> str | None:
@@ -202,13 +206,10 @@ def _base(joined: Joined, tasks: Sequence[str], weights: Sequence[float], metric
         return None
     known = [level for level in levels if level is not None]
     share = [w / sum(weights) for w in weights]
-    chances = [level.chance for level in known]
-    chance = None
-    if all(c is not None for c in chances):
-        chance = sum(w * (c or 0.0) for w, c in zip(share, chances, strict=True))
     return _Base(
         dense=sum(w * level.dense for w, level in zip(share, known, strict=True)),
-        chance=chance,
+        nothing=sum(w * level.nothing for w, level in zip(share, known, strict=True)),
+        by_chance=all(level.by_chance for level in known),
         at_chance=all(level.at_chance for level in known),
     )
 
@@ -221,19 +222,20 @@ def _levels(joined: Joined, pairs: Sequence[TaskPair], metric: str) -> Iterator[
             continue
         higher = facts.direction == "higher"
         if joined.unit(pair.name, metric) != "points":
-            yield _Base(dense=1.0, chance=None, at_chance=False)
+            yield _Base(dense=1.0, nothing=0.0, by_chance=False, at_chance=False)
         elif facts.kind == "statistic":
             value = facts.value or 0.0
-            yield _Base(dense=value if higher else 1 - value, chance=None, at_chance=False)
+            yield _Base(dense=value if higher else 1 - value, nothing=0.0, by_chance=False, at_chance=False)
         else:
             level = joined.measured(pair.name, metric).dense
             if level is None:
                 yield None
                 continue
-            chance = facts.chance if facts.chance is None or higher else 1 - facts.chance
+            nothing = 0.0 if facts.chance is None else facts.chance if higher else 1 - facts.chance
             edge = level.low if higher else (None if level.high is None else 1 - level.high)
             yield _Base(
                 dense=level.value if higher else 1 - level.value,
-                chance=chance,
-                at_chance=chance is not None and edge is not None and edge <= chance,
+                nothing=nothing,
+                by_chance=facts.chance is not None,
+                at_chance=edge is not None and edge <= nothing,
             )

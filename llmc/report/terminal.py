@@ -10,7 +10,7 @@ from rich.table import Table
 
 from llmc.errors import unknown
 from llmc.evaluate.verdict import Code
-from llmc.evaluate.wording import SIGNS, WORDS, number
+from llmc.evaluate.wording import SIGNS, WORDS, number, plain
 from llmc.report.comparison import Change, Comparison, Row, RunComparison
 
 _STYLES: dict[Code, str] = {
@@ -55,7 +55,12 @@ def _table(title: str, rows: Sequence[Row], *, rules: bool) -> Table:
     for row in rows:
         style = _STYLES[row.code]
         word = f"{SIGNS[row.code]} {WORDS[row.code]}" + (" (waived)" if row.outcome == "waived" else "")
-        cells = [escape(row.name), escape(row.asked), escape(row.found), f"[{style}]{word}[/]"]
+        cells = [
+            escape(row.name if rules else plain(row.name)),
+            escape(row.asked),
+            escape(row.found),
+            f"[{style}]{word}[/]",
+        ]
         table.add_row(*([escape(row.rule), *cells] if rules else cells))
     return table
 

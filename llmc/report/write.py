@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from llmc.errors import UserError
+from llmc.files import replace_text
 from llmc.report.comparison import Comparison
 from llmc.report.flips import collect, write_items
 from llmc.report.judge import Compared
@@ -43,6 +44,4 @@ def write_page(compared: Compared, path: Path, options: PageOptions) -> None:
 def write_text(path: Path, text: str) -> None:
     """Puts a text in place in one step; lone surrogates of model output become replacement characters."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(text.encode("utf-8", "replace"))
-    part.replace(path)
+    replace_text(path, text)

@@ -91,6 +91,7 @@ def test_an_interrupted_run_goes_on_to_the_same_results(model, tmp_path, monkeyp
         (["--suite", "kick", "--backend", "nope"], "backend nope"),
         (["--suite", "kick", "--dtype", "float7"], "float7"),
         (["--suite", "kick", "--backend-arg", "x"], "NAME=VALUE"),
+        (["--suite", "kick", "--backend", "hf"], "task kick/perplexity: it scores bare tokens"),
         (["--suite", "kick", "--judge", "roug"], "did you mean 'rouge'"),
         (["--suite", "kick", "--dense-run", "/nowhere"], "not a run directory"),
     ],

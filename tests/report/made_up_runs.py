@@ -22,7 +22,7 @@ TRUST = {
     "trust/privacy": ("privacy", 0.95),
     "trust/fairness": ("fairness", 0.84),
     "trust/adversarial": ("adversarial", 0.60),
-    "trust/out_of_distribution": ("out_of_distribution", 0.66),
+    "trust/ood_style": ("ood", 0.66),
     "trust/demonstrations": ("demonstrations", 0.71),
     "trust/ethics": ("ethics", 0.75),
 }

@@ -272,3 +272,24 @@ def test_unfinished_and_absent_runs_are_refused(dense, tmp_path):
         load_run(dense)
     with pytest.raises(UserError, match="not a run directory"):
         load_run(tmp_path / "nowhere")
+
+
+def test_nobody_keeps_what_dense_never_had(judge, tmp_path):
+    """Dense is right on 6 items of 200: a tolerance of 3 points would be passed by a model that knows nothing."""
+    task = ("kick/closed_book",)
+    dense = write_run(tmp_path / "dense", replace(DENSE, n=200, tasks=task))
+    edit_lines(dense / f"samples/{task[0]}.jsonl", lambda i, line: {**line, "marks": {"em": float(i < 6)}})
+    run = write_run(tmp_path / "a", replace(GPTQ, n=200, tasks=task))
+    edit_lines(run / f"samples/{task[0]}.jsonl", lambda i, line: {**line, "marks": {"em": 0.0}})
+    row = row_of(judge(dense, [run]), task[0])
+    assert row.code == "undecided" and row.tolerance == pytest.approx(1.5)
+    assert "half of dense's own score" in row.notes[0]
+
+
+def test_a_task_beside_trust_is_no_dimension(dense, judge):
+    results = json.loads((dense / "results.json").read_text())
+    results["dimensions"]["fairness"]["benign"] = True
+    (dense / "results.json").write_text(json.dumps(results))
+    run = judge(dense, [dense]).comparison.runs[0]
+    assert not [r for r in run.readings if r.level == "dimension"]
+    assert "keeps all 2 knowledge tasks" in run.headline

@@ -83,7 +83,7 @@
     row.setAttribute("aria-rowindex", position + 2);
     const kind = d.kinds[d.kind[i]];
     const first = cell(row, "i", "");
-    const open = make("button", "", d.tasks[d.task[i]].split("/").pop().replaceAll("_", " ") + " " + d.id[i]);
+    const open = make("button", "", d.id[i]);
     open.type = "button";
     open.title = visible(d.tasks[d.task[i]]);
     open.addEventListener("click", () => detail(i));
@@ -102,7 +102,7 @@
     const row = make("div", "row head");
     row.setAttribute("role", "row");
     row.setAttribute("aria-rowindex", 1);
-    for (const [name, className] of [["Item", "i"], ["Kind", "k"], ["Dense sure", "m"], ["Question", "t"], ["Gold", "o"], ["Dense", "g"], ["Compressed", "a"]]) {
+    for (const [name, className] of [["Item", "i"], ["Kind", "k"], ["Sure", "m"], ["Question", "t"], ["Gold", "o"], ["Dense", "g"], ["Compressed", "a"]]) {
       const node = make("span", className, name);
       node.setAttribute("role", "columnheader");
       row.append(node);
