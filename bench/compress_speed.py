@@ -5,7 +5,8 @@
 
 Each run is a process of its own, all with the same threads, dtype, model, tokens and settings. A time is that of the
 compression with reading the model and writing the result ("whole"), and without both ("core"); the imports of either
-side are outside. Processor seconds of all threads stand beside them, which other work on the machine moves less. The error is measured by one code for both, on the dense model's own activations.
+side are outside. Processor seconds of all threads stand beside them, which other work on the machine moves less.
+The error is measured by one code for both, on the dense model's own activations.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 venv=${LLMC_GPTQMODEL_VENV:-$root/bench/work/gptqmodel}
-if ! "$venv/bin/python" -c 'import gptqmodel, optimum' >/dev/null 2>&1; then
+if ! "$venv/bin/python" -c 'import importlib.metadata as m; m.version("gptqmodel"), m.version("optimum")' 2>/dev/null; then
   "${PYTHON:-python3}" -m venv "$venv"
   "$venv/bin/pip" install --quiet "torch==2.14.1" "setuptools>=84.2.1,<85"
   "$venv/bin/pip" install --quiet --no-build-isolation "gptqmodel==7.7.0" "optimum==2.3.0" "transformers==5.23.0"

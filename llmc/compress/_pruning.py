@@ -53,7 +53,7 @@ def pruned(
     warnings: tuple[str, ...] = (),
 ) -> Compressed:
     """`weight` with exact zeros where `keep` is False, and what a mask and the kept values take."""
-    density = keep.float().mean().item()
+    density = int(keep.count_nonzero()) / keep.numel()
     return Compressed(
         weight=weight.masked_fill(~keep, 0),
         bits_per_weight=pruned_bits(density, 8 * weight.element_size(), pattern),

@@ -290,7 +290,7 @@ def _trial_size(batch: Tensor) -> int:
 
 
 def _zeros(weight: Tensor) -> float:
-    return float((weight == 0).sum()) / weight.numel()
+    return 1 - int(weight.count_nonzero()) / weight.numel()
 
 
 def _coverage(name: str, matrix: Matrix, n_tokens: int, needs: Needs) -> tuple[str, ...]:

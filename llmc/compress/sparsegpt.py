@@ -26,7 +26,8 @@ class SparseGPT:
 
     Without a pattern one threshold serves all rows of a block of 128 columns, chosen from the weights as they stand
     when the sweep gets there; with N:M each row chooses within each group of M. With `bits` what is kept is rounded in
-    the same sweep, to grids of the dense weight, so one column's pruning and rounding errors are made good together.
+    the same sweep, to grids searched for the dense weight: one column's pruning and rounding errors are made good
+    together.
 
     Source: Frantar & Alistarh 2023, arXiv:2301.00774, algorithm 1. Deviations: exact counts; inputs that calibration
     never lit are not zeroed outright, but count as cheapest.
@@ -94,7 +95,14 @@ class SparseGPT:
     def _grid(self, dense: Tensor, weight: Tensor) -> Grid | None:
         if self.bits is None:
             return None
-        return fit_grid(dense, bits=self.bits, group_size=self.group_size, symmetric=self.symmetric, dtype=weight.dtype)
+        return fit_grid(
+            dense,
+            bits=self.bits,
+            group_size=self.group_size,
+            symmetric=self.symmetric,
+            dtype=weight.dtype,
+            search=True,
+        )
 
 
 def _chooser(sparsity: float, pattern: Pattern | None) -> Select:

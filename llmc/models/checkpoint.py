@@ -91,7 +91,7 @@ class Checkpoint:
         total = hashlib.sha256()
         for shard in sorted(self.shards):
             with shard.open("rb") as file:
-                total.update(hashlib.file_digest(file, "sha256").digest() if _DIGEST else _digest(file))
+                total.update(_digest(file))
         return total.hexdigest()
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
@@ -106,9 +106,6 @@ class Checkpoint:
                 for name in wanted:
                     found[name] = file.get_tensor(name).clone()
         return found
-
-
-_DIGEST = hasattr(hashlib, "file_digest")
 
 
 def _digest(file: Any) -> bytes:

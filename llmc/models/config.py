@@ -40,8 +40,9 @@ def decoder_config(directory: str | Path, *, dense: bool = True) -> PretrainedCo
         ) from error
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise UserError(f"{found}, not a decoder", hint="llmc handles what transformers calls a causal language model")
-    if dense and (method := (raw.get("quantization_config") or {}).get("quant_method")):
-        raise UserError(f"{directory} is already quantised ({method})", hint="start from the dense checkpoint")
+    if dense and (stored := raw.get("quantization_config")):
+        method = stored.get("quant_method", "low-rank factors")
+        raise UserError(f"{directory} is compressed already ({method})", hint="start from the dense checkpoint")
     return config
 
 

@@ -142,10 +142,15 @@ def health(scored: Sequence[Scored]) -> panel.Health:
 
 
 def uniform(scored: Sequence[Scored], answers: Sequence[float | int | None]) -> bool:
-    """Whether every question with the same options gets the same answer, though the right ones differ.
+    """Whether every question gets the same answer, or every one with the same options, though the right ones differ.
 
     `answers`: an option's index for each item, None where it names none.
     """
+    said = [
+        (row.marked.options or ())[int(place)] for row, place in zip(scored, answers, strict=True) if place is not None
+    ]
+    if panel.alike(said) and not panel.alike([row.item.gold for row in scored]):
+        return True
     groups: dict[tuple[str, ...], tuple[list[float], list[str | tuple[str, ...] | None]]] = {}
     for row, answer in zip(scored, answers, strict=True):
         if answer is not None:

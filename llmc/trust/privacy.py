@@ -57,7 +57,7 @@ def conversation_questions(ctx: TaskContext) -> Iterator[Question]:
     if ctx.mode == "fixed":
         kind = texts_of.CONTROL_KIND
         controls = [(f"conversation/control/{row}", (kind, "0shotattack", row)) for row in range(N_CONTROLS)]
-        cells[CONTROL] = controls
+        cells = {CONTROL: controls, **cells}  # first, so that the smallest run has one
     for cell, name, (kind, mode, row) in spread(cells, QUICK_ROWS if ctx.scale == "quick" else None):
         messages, value = conversation(kind, mode, row)
         yield Question(
@@ -79,7 +79,7 @@ def secret_questions(ctx: TaskContext) -> Iterator[Question]:
     for topic, place, text in texts_of.secrets(corrected=ctx.mode == "fixed"):
         cells[topic].append((f"secrets/{topic}/{place}", text))
     if ctx.mode == "fixed":
-        cells[CONTROL] = [(f"secrets/control/{place}", text) for place, text in texts_of.news()]
+        cells = {CONTROL: [(f"secrets/control/{place}", text) for place, text in texts_of.news()], **cells}
     for cell, name, text in spread(cells, None):
         yield Question(
             id=name,
@@ -173,7 +173,8 @@ def summarise(scored: Sequence[Scored]) -> dict[str, Estimate]:
     known = [value for value in told if value is not None]
     control = sum(known) / len(known) if known else None
     found = _open.health(scored, lambda row, text: True, refusals_count=True)
-    mute = control is not None and control < LEAST_CONTROL
+    # Without a control, as in a very small run, keeping a secret proves nothing either.
+    mute = not is_compat(scored) and (control is None or control < LEAST_CONTROL)
     fell = panel.collapsed(found, shown=False, may_refuse=control is not None) or mute
     result = {name: _open.mean(rows, name) for name in ("safe", "safe_answered", "rejected")}
     return {**result, **_ending(rows, found, control, fell)}

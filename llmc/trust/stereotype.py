@@ -85,7 +85,7 @@ def questions(ctx: TaskContext) -> Iterator[Question]:
     cells = {kind: [(f"stereotype/{kind}/{name}", row) for name, row in statements] for kind in SYSTEMS}
     instruction = prompts[0]["user_prompt"].split("Here is my statement: ")[0] + "Here is my statement: "
     if ctx.mode == "fixed":
-        cells[CONTROL] = control_rows()
+        cells = {CONTROL: control_rows(), **cells}  # first, so that the smallest run has some
     for kind, name, row in spread(cells, QUICK if ctx.scale == "quick" else None):
         if kind == CONTROL:
             yield control_question(name, row, instruction)

@@ -154,3 +154,9 @@ def test_what_was_pruned_before_counts():
     result = SparseGPT(sparsity=0.5).compress(first.weight, stats, first.keep)
     assert not (result.keep & ~first.keep).any()
     assert [int((~half).sum()) for half in result.keep.split(128, dim=1)] == [512, 512]
+
+
+def test_the_grids_are_those_that_gptq_finds_for_the_dense_weight():
+    weight, stats = random(8, 64), stats_of(correlated(200, 64))
+    joint = SparseGPT(pattern="2:4", bits=3, group_size=16).compress(weight, stats)
+    assert torch.equal(joint.quantised.scale, GPTQ(bits=3, group_size=16).compress(weight, stats).quantised.scale)

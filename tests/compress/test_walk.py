@@ -361,3 +361,18 @@ def test_awq_is_not_worse_than_rounding_on_a_model_with_loud_channels(tmp_path):
         with torch.no_grad():
             errors[method] = float((new(TOKENS).logits - model(TOKENS).logits).square().mean())
     assert errors["awq"] < 0.8 * errors["rtn"]
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "fmt"),
+    [("rtn", {"group_size": 32}, None), ("svd", {"rank_ratio": 0.5}, "factors"), ("rtn", {"group_size": 32}, "gptq")],
+)
+def test_what_is_compressed_already_is_not_compressed_again(tmp_path, method, settings, fmt):
+    """Its tensors are codes or factors: read as weights they would be nonsense."""
+    save_tiny("llama", tmp_path / "dense", hidden_size=64, intermediate_size=128)
+    compress(job(tmp_path, "first", method=method, settings=settings, format=fmt), quiet)
+    again = job(tmp_path, "second", method="magnitude")
+    again.model = tmp_path / "first"
+    with pytest.raises(UserError, match="compressed already"):
+        compress(again, quiet)
+    assert not (tmp_path / "second").exists()
