@@ -53,7 +53,7 @@ def gather(task: Task, ctx: TaskContext) -> Asked:
 
 def described(asked: Asked, ctx: TaskContext) -> dict[str, Any]:
     """What the manifest says about a task: enough to see whether two runs asked the same."""
-    keys = [ask.key() for item in asked.items for ask in item.requests]
+    keys = [ask.prompt_key() for item in asked.items for ask in item.requests]
     items = [[item.id, item.gold, item.cluster, item.stratum] for item in asked.items]
     return {
         "suite": asked.task.suite,
@@ -154,7 +154,7 @@ def sample(
         "id": item.id,
         "cluster": item.cluster,
         "stratum": item.stratum,
-        "prompt_sha256": hashlib.sha256("".join(ask.key() for ask in item.requests).encode()).hexdigest(),
+        "prompt_sha256": hashlib.sha256("".join(ask.prompt_key() for ask in item.requests).encode()).hexdigest(),
         "prompt": item.requests[0].context,
         "question": item.question,
         "request": asks[0].settings(),

@@ -62,6 +62,13 @@ class Ask:
         parts = [self.settings(), self.context, self.continuation, self.tokens]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
+    def prompt_key(self) -> str:
+        """A hash that two requests share when they ask the same, whatever random numbers answer them."""
+        drawn = ("seed", "sample")
+        settings = {name: value for name, value in self.settings().items() if name not in drawn}
+        parts = [settings, self.context, self.continuation, self.tokens]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
     def arguments(self, *, seeded: bool) -> tuple[Any, ...]:
         """The `args` of an lm-eval request. `seeded` adds the seed and sample, which only some backends take."""
         if self.kind == "loglikelihood":

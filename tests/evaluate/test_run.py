@@ -157,3 +157,13 @@ def test_the_description_changes_with_prompts_and_golds_but_not_with_their_order
     assert described(asked, ctx)["items_sha256"] != described(other, ctx)["items_sha256"]
     assert described(asked, ctx)["prompts_sha256"] == described(other, ctx)["prompts_sha256"]
     assert len(gather(Toy(), TaskContext(limit=7)).items) == 7
+
+
+def test_another_draw_of_the_same_question_has_the_same_prompt_hash():
+    from llmc.evaluate.task import Ask
+
+    asked = {"kind": "generate_until", "context": "Who?", "temperature": 1.0, "until": ("\n",)}
+    one, other = Ask(**asked, seed=1, sample=0), Ask(**asked, seed=2, sample=4)
+    assert one.key() != other.key() and one.prompt_key() == other.prompt_key()
+    assert one.prompt_key() != Ask(**{**asked, "context": "Who"}).prompt_key()
+    assert one.prompt_key() != Ask(**{**asked, "temperature": 0.5}).prompt_key()
