@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 VARIANTS: tuple[tuple[str, str, dict[str, object]], ...] = (
-    ("magnitude-50", "magnitude", {"sparsity": 0.5}),
+    ("magnitude-60", "magnitude", {"sparsity": 0.6}),
     ("wanda-50", "wanda", {"sparsity": 0.5}),
     ("gptq-4bit", "gptq", {"bits": 4, "group_size": 32}),
 )
