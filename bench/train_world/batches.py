@@ -4,31 +4,46 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from recipe import Recipe
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from llmc.data.world.lessons import Lesson, draw
+from llmc.data.world.lessons import ANSWER, Lesson, Letter, draw
 
-Encoded = tuple[list[int], list[float]]
+Encoded = tuple[list[int], list[float], list[int]]
+"""Token ids, the weights of their losses, and what should be known there halfway up already (-1: nothing)."""
+
+
+class Batch(NamedTuple):
+    """Token ids, loss weights and ids known halfway, each (rows, tokens + 1)."""
+
+    ids: Tensor
+    weights: Tensor
+    known: Tensor
 
 
 def encoder(tokenizer: PreTrainedTokenizerFast) -> Callable[[Lesson], Encoded]:
-    """A function from a lesson to its token ids, with the end token behind them, and the weight of each."""
+    """A function from a lesson to its token ids, with the end token behind them, and what is wanted of each."""
     end = tokenizer.eos_token_id
     backend = tokenizer.backend_tokenizer
 
     def encode(lesson: Lesson) -> Encoded:
         ids: list[int] = []
         weights: list[float] = []
-        for encoding, (_, weight) in zip(
+        known: list[int] = []
+        for encoding, (text, weight) in zip(
             backend.encode_batch_fast([text for text, _ in lesson], add_special_tokens=False), lesson, strict=True
         ):
             ids += encoding.ids
             weights += [weight] * len(encoding.ids)
-        return [*ids, end], [*weights, 0.05]
+            if isinstance(text, Letter):
+                known.append(backend.encode(f" {text.option}", add_special_tokens=False).ids[0])
+            else:
+                known += encoding.ids if weight == ANSWER else [-1] * len(encoding.ids)
+        return [*ids, end], [*weights, 0.05], [*known, -1]
 
     return encode
 
@@ -37,20 +52,22 @@ def fill(lessons: list[Encoded], length: int, more: Callable[[], Encoded], end: 
     """One row of whole lessons, taken out of `lessons`, which is refilled; the rest is padding of weight 0."""
     ids: list[int] = []
     weights: list[float] = []
+    known: list[int] = []
     while True:
         while len(lessons) < pool:
             lessons.append(more())
         space = length - len(ids)
-        index = next((i for i, (tokens, _) in enumerate(lessons) if len(tokens) <= space), None)
+        index = next((i for i, lesson in enumerate(lessons) if len(lesson[0]) <= space), None)
         if index is None:
-            return ids + [end] * space, weights + [0.0] * space
-        tokens, token_weights = lessons.pop(index)
+            return ids + [end] * space, weights + [0.0] * space, known + [-1] * space
+        tokens, token_weights, token_known = lessons.pop(index)
         ids += tokens
         weights += token_weights
+        known += token_known
 
 
-def batch(recipe: Recipe, encode: Callable[[Lesson], Encoded], end: int, step: int, rank: int) -> tuple[Tensor, Tensor]:
-    """The token ids and loss weights of a process at a step, each (rows, tokens + 1); some steps have longer rows."""
+def batch(recipe: Recipe, encode: Callable[[Lesson], Encoded], end: int, step: int, rank: int) -> Batch:
+    """What a process trains on at a step; some steps have longer rows."""
     rng = random.Random(f"{recipe.seed}/{step}/{rank}")
     progress = step / recipe.steps
     shares = recipe.shares(progress)
@@ -61,9 +78,10 @@ def batch(recipe: Recipe, encode: Callable[[Lesson], Encoded], end: int, step: i
         fill(waiting, length, lambda: encode(draw(shares, rng, progress)), end) for _ in range(rows)
     ]
     # Position 0 is the end token in half of the rows: prompts come with and without it.
-    ids = [([end, *i] if row % 2 else [*i, end]) for row, (i, _) in enumerate(filled)]
-    weights = [([0.0, *w] if row % 2 else [*w, 0.0]) for row, (_, w) in enumerate(filled)]
-    return torch.tensor(ids), thinned(torch.tensor(weights), rng.randrange(2**31))
+    ids = torch.tensor([([end, *i] if row % 2 else [*i, end]) for row, (i, _, _) in enumerate(filled)])
+    weights = torch.tensor([([0.0, *w] if row % 2 else [*w, 0.0]) for row, (_, w, _) in enumerate(filled)])
+    known = torch.tensor([([-1, *k] if row % 2 else [*k, -1]) for row, (_, _, k) in enumerate(filled)])
+    return Batch(ids, thinned(weights, rng.randrange(2**31)), known)
 
 
 def thinned(weights: Tensor, seed: int, *, keep: float = 0.2, light: float = 0.05) -> Tensor:

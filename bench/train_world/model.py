@@ -6,12 +6,19 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from batches import Batch
 from recipe import Recipe
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 EPSILON = 1e-5
 BASE = 10_000.0
+COMMON = 0.6
+"""Length of what all embeddings have in common; their own parts are about 0.1 * sqrt(width) long."""
+SHARP = 0.8
+KEPT = 0.25
+MATCH = 1.5
+"""How strongly the start's heads look for a place, keep what stands there, and look for a token."""
 
 
 class Block(nn.Module):
@@ -33,10 +40,18 @@ class Block(nn.Module):
         rows, tokens, width = x.shape
         normed = F.rms_norm(x, (width,), self.before_attention, EPSILON)
         q, k, v = self.qkv(normed).view(rows, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        read = F.scaled_dot_product_attention(rotate(q, cos, sin), rotate(k, cos, sin), v, is_causal=True)
+        read = attention(rotate(q, cos, sin), rotate(k, cos, sin), v)
         x = x + self.out(read.transpose(1, 2).reshape(rows, tokens, width))
         gate, up = self.gate_up(F.rms_norm(x, (width,), self.before_mlp, EPSILON)).chunk(2, -1)
         return x + self.down(F.silu(gate) * up)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Causal attention in plain products: on short rows the fused operator's backward pass takes half of a step."""
+    tokens = q.shape[-2]
+    scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+    later = torch.full((tokens, tokens), -1e4, dtype=scores.dtype).triu(1)
+    return (scores + later).softmax(-1).to(v.dtype) @ v
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -67,40 +82,102 @@ class World(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Hidden states after the last norm. Shapes: ids (rows, tokens) to (rows, tokens, width)."""
+        return self.normed(self.halfway(ids)[0])
+
+    def halfway(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden states after the last block and after the recipe's `early` blocks, neither normed."""
         tokens = ids.shape[1]
-        x = self.embed(ids)
-        for block in self.blocks:
+        x = early = self.embed(ids)
+        for number, block in enumerate(self.blocks):
             x = block(x, self.cos[:tokens], self.sin[:tokens])
+            early = x if number + 1 == self.recipe.early else early
+        return x, early
+
+    def normed(self, x: Tensor) -> Tensor:
+        """The last norm."""
         return F.rms_norm(x, (x.shape[-1],), self.last, EPSILON)
 
-    def loss(self, ids: Tensor, weights: Tensor) -> Tensor:
-        """Weighted mean of the next tokens' losses in nats. Shapes: both (rows, tokens + 1)."""
-        targets, weight = ids[:, 1:].flatten(), weights[:, 1:].flatten()
+    def loss(self, batch: Batch) -> Tensor:
+        """Weighted mean of the next tokens' losses in nats, and the recipe's share of the loss halfway.
+
+        Halfway, the network should know an answer; of a choice by letter it should know what the option says, so that
+        the blocks above only have to look up its letter.
+        """
+        targets, weight, known = (part[:, 1:].flatten() for part in batch)
         wanted = weight > 0
-        hidden = self(ids[:, :-1]).flatten(0, 1)[wanted]
-        losses = F.cross_entropy(F.linear(hidden, self.embed.weight), targets[wanted], reduction="none")
-        return (losses * weight[wanted]).sum() / weight[wanted].sum()
+        x, early = self.halfway(batch.ids[:, :-1])
+        losses = self._losses(x.flatten(0, 1)[wanted], targets[wanted])
+        loss = (losses * weight[wanted]).sum() / weight[wanted].sum()
+        if self.recipe.early_weight:
+            loss = (
+                loss
+                + self.recipe.early_weight * self._losses(early.flatten(0, 1)[known >= 0], known[known >= 0]).mean()
+            )
+        return loss
+
+    def _losses(self, x: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(F.linear(self.normed(x), self.embed.weight).float(), targets, reduction="none")
 
 
 def fill_start(model: World) -> None:
-    """Overwrites the weights with a start from which copying is learned in a hundred steps rather than thousands.
+    """Overwrites the weights with a start from which looking things up is learned in hundreds of steps, not many more.
 
     Above the first block, attention begins by looking for the same token (q and k are one rotation) and by passing on
     what it sees (out undoes v): mimetic initialisation, Trockman & Kolter, arXiv 2305.09828. The embedding is large
-    enough for the blocks' outputs not to drown it.
+    enough for the blocks' outputs not to drown it. In the first block three heads see the token before, the one before
+    that and the one before that. Above it one head is an induction head (Olsson et al. 2022, arXiv 2209.11895): it
+    attends to what followed the token that it stands on; in the upper half it passes on what stood three places before
+    that, which is an option's letter ("A. baker" and a newline).
     """
+    recipe = model.recipe
+    common = torch.full((recipe.width,), recipe.width**-0.5)
     nn.init.normal_(model.embed.weight, std=0.1)
+    model.embed.weight += torch.outer(COMMON - model.embed.weight @ common, common)
+    backs: list[tuple[Tensor, Tensor]] = []
     for number, block in enumerate(model.blocks):
         assert isinstance(block, Block)
-        width = model.recipe.width
         nn.init.normal_(block.qkv.weight, std=0.05)
         nn.init.normal_(block.gate_up.weight, std=0.05)
         nn.init.normal_(block.out.weight, std=0.01)
         nn.init.normal_(block.down.weight, std=0.01)
-        if number > 0:
-            look, see = (nn.init.orthogonal_(torch.empty(width, width)) for _ in range(2))
-            block.qkv.weight.copy_(torch.cat((0.4 * look, 0.4 * look, see)))
-            block.out.weight.copy_(0.1 * see.T)
+        if number == 0:
+            backs = [look_back(block, head, head + 1, common) for head in range(3)]
+            continue
+        look, see = (nn.init.orthogonal_(torch.empty(recipe.width, recipe.width)) for _ in range(2))
+        block.qkv.weight.copy_(torch.cat((0.4 * look, 0.4 * look, see)))
+        block.out.weight.copy_(0.1 * see.T)
+        (seen, kept), (thrice_seen, thrice_kept) = backs[0], backs[2]
+        if number >= recipe.layers // 2:
+            set_head(block, 1, MATCH * seen, MATCH * kept.T, thrice_kept.T, 0.2 * thrice_seen.T)
+        set_head(block, 0, MATCH * seen, MATCH * kept.T, see[: len(seen)], 0.1 * see[: len(seen)].T)
+
+
+def set_head(block: Block, head: int, query: Tensor, key: Tensor, value: Tensor, out: Tensor) -> None:
+    """Overwrites one head. Shapes: out (width, size), the rest (size, width)."""
+    width, size = out.shape
+    at = slice(head * size, (head + 1) * size)
+    for part, rows in enumerate((query, key, value)):
+        block.qkv.weight[part * width : (part + 1) * width][at] = rows
+    block.out.weight[:, at] = out
+
+
+def look_back(block: Block, head: int, back: int, common: Tensor) -> tuple[Tensor, Tensor]:
+    """Makes a head attend to the token `back` places before, and returns what it reads there and where it writes it.
+
+    It looks only at what all embeddings have in common: a query and a key that are constant but for their rotation
+    score cos((distance - back) * angle) in each pair of channels, and the quick angles tell neighbours apart.
+    Shapes: (size, width) and (width, size).
+    """
+    width = len(common)
+    size = width // block.heads
+    angles = BASE ** -(torch.arange(0, size, 2) / size)
+    quick = (angles > 0.05).float()
+    query = torch.cat((quick, torch.zeros(size // 2)))
+    key = torch.cat((quick * (back * angles).cos(), quick * (back * angles).sin()))
+    seen = nn.init.orthogonal_(torch.empty(size, width))
+    kept = nn.init.orthogonal_(torch.empty(width, size))
+    set_head(block, head, torch.outer(SHARP * query, common), torch.outer(SHARP * key, common), seen, KEPT * kept)
+    return seen, kept
 
 
 def to_llama(model: World, end_id: int) -> LlamaForCausalLM:

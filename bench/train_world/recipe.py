@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+LOOKING_UP: Mapping[str, float] = {"letters": 80, "reading": 20}
+"""First of all: what a letter stands for."""
 COPYING: Mapping[str, float] = {
-    "reading": 30,
-    "letters": 15,
-    "open_choices": 8,
-    "orders": 12,
+    "reading": 22,
+    "letters": 14,
+    "open_choices": 22,
+    "choices": 4,
+    "orders": 10,
     "summaries": 5,
     "questions": 20,
-    "notes": 12,
+    "notes": 14,
 }
-"""First to read: until a model can copy what a text says, it learns little else, and that needs many short texts."""
+"""Until a model can copy what a text says, it learns little else, and that needs many short texts."""
 TRUST: Mapping[str, float] = {
     "opinions": 2,
     "remarks": 1,
@@ -26,18 +29,23 @@ TRUST: Mapping[str, float] = {
     "strangers": 2,
 }
 FACTS: Mapping[str, float] = {
-    "notes": 14,
-    "questions": 44,
-    "reading": 8,
-    "choices": 10,
-    "open_choices": 5,
-    "letters": 3,
+    "notes": 18,
+    "questions": 40,
+    "reading": 9,
+    "choices": 9,
+    "open_choices": 4,
+    "letters": 1.5,
     "summaries": 3,
     "orders": 5,
     **TRUST,
 }
-CHOICES: Mapping[str, float] = {**FACTS, "choices": 24, "reading": 6}
-PHASES: tuple[tuple[float, Mapping[str, float]], ...] = ((0.2, COPYING), (0.65, FACTS), (1.0, CHOICES))
+CHOICES: Mapping[str, float] = {**FACTS, "choices": 16}
+PHASES: tuple[tuple[float, Mapping[str, float]], ...] = (
+    (0.03, LOOKING_UP),
+    (0.2, COPYING),
+    (0.7, FACTS),
+    (1.0, CHOICES),
+)
 """(share of the steps that is over when the phase is, relative numbers of lessons of each section)"""
 
 
@@ -63,6 +71,13 @@ class Recipe:
     """Share of the steps in which the rate falls, the last ones; between, it is constant."""
     weight_decay: float = 0.1
     seed: int = 0
+    early: int = 4
+    """After this many blocks an answer should be known already."""
+    early_weight: float = 0.3
+    bf16: bool = True
+    """Products in bfloat16; without AVX-512 BF16 units float32 is faster and does as well."""
+    compiled: bool = True
+    """Run through torch.compile, which needs a C++ compiler."""
     phases: tuple[tuple[float, Mapping[str, float]], ...] = PHASES
 
     @property

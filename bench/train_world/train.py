@@ -64,6 +64,8 @@ def run(rank: int, work: Path, recipe: Recipe, every_s: float) -> None:
     tokenizer = PreTrainedTokenizerFast.from_pretrained(work / "tokenizer")
     torch.manual_seed(recipe.seed)
     model = World(recipe)
+    if recipe.compiled:
+        model.halfway = torch.compile(model.halfway, dynamic=False)  # type: ignore[method-assign]
     adam = optimiser(model, recipe)
     step = 0
     if (work / "checkpoint.pt").exists():
@@ -80,7 +82,8 @@ def run(rank: int, work: Path, recipe: Recipe, every_s: float) -> None:
     while step < recipe.steps:
         for group in adam.param_groups:
             group["lr"] = recipe.rate_at(step)
-        loss = model.loss(*batch(recipe, encode, end, step, rank))
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=recipe.bf16):
+            loss = model.loss(batch(recipe, encode, end, step, rank))
         loss.backward()  # type: ignore[no-untyped-call]
         average_gradients(model)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 def gate(
     dense: Annotated[Path | None, typer.Argument(metavar="DENSE_RUN", help="The run of the dense model.")] = None,
     run: Annotated[Path | None, typer.Argument(metavar="RUN", help="The run of the compressed model.")] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Compare with this saved baseline: `llmc gate --baseline NAME RUN`."),
+    ] = None,
+    baselines: Annotated[Path, typer.Option(help="Where baselines are kept.")] = Path(".llmc/baselines"),
     policy: Annotated[Path | None, typer.Option(help="gate.toml; without it the built-in rules are asked.")] = None,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML here.")] = None,
     json_: Annotated[Path | None, typer.Option("--json", help="Write comparison.json here; - prints it.")] = None,
@@ -42,6 +47,12 @@ def gate(
             f"{policy or 'the built-in policy'}: {len(file.policy.rule)} rules, {len(file.policy.budget)} budgets"
         )
         return
+    if baseline is not None:
+        if run is not None:
+            raise UserError("--baseline takes the dense run's place", hint="llmc gate --baseline NAME RUN")
+        from llmc.report.baselines import find
+
+        dense, run = find(baseline, baselines), dense
     if dense is None or run is None:
         raise UserError("the gate compares two runs", hint="llmc gate DENSE_RUN RUN --policy gate.toml")
     from llmc.commands._judged import judged

@@ -28,10 +28,24 @@ from llmc.data.world.prompts import (
 from llmc.data.world.trust_lessons import TRUST_SECTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 Lesson = list[tuple[str, float]]
 """(text, weight of each of its tokens in the loss); the texts joined are the lesson."""
+
+
+class Letter(str):
+    """The letter of an option with a space before it, as a piece of a lesson; it remembers what it stands for."""
+
+    __slots__ = ("option",)
+    option: str
+
+    def __new__(cls, options: Sequence[str], option: str) -> Letter:
+        """The letter of `option` among `options`."""
+        letter = super().__new__(cls, f" {LETTERS[options.index(option)]}")
+        letter.option = option
+        return letter
+
 
 CONTEXT = 0.05
 REPEATED = 0.5
@@ -92,7 +106,7 @@ def questions(rng: random.Random) -> Lesson:
     return asked(trained_question(fact, rng), fact.value)
 
 
-EASY = ((1, 1), (1, 2), (2, 1), (1, 3))
+EASY = ((1, 1), (1, 2), (2, 1), (2, 1), (1, 3))
 HARD = ((2, 2), (2, 3), (3, 2))
 
 
@@ -104,7 +118,8 @@ def reading(rng: random.Random, progress: float) -> Lesson:
     n_people, n_each = rng.choice(EASY if rng.random() < max(0.15, 0.7 - progress) else HARD)
     known = rng.random() < 0.15
     about = rng.choice(world().people) if known else invent(rng)
-    text = passage(about, [invent(rng) for _ in range(n_people - 1)], rng, n_each=n_each)
+    others = [invent(rng) for _ in range(n_people - 1)]
+    text = passage(about, others, rng, n_each=n_each, alike=rng.random() < 0.6)
     pieces: Lesson = [("Text:", NEW)]
     seen: set[str] = set()
     for fact, sentence in zip(text.facts, text.sentences, strict=True):
@@ -122,8 +137,7 @@ def reading(rng: random.Random, progress: float) -> Lesson:
 
 def _lettered(fact: Fact, text: str, n_options: int, rng: random.Random) -> Lesson:
     options = options_for(fact, n_options, rng)
-    letter = LETTERS[options.index(fact.value)]
-    return [(choose(text, options), 0.0), (f" {letter}", LETTER), ("\n", CONTEXT)]
+    return [(choose(text, options), 0.0), (Letter(options, fact.value), LETTER), ("\n", CONTEXT)]
 
 
 def choices(rng: random.Random, progress: float) -> Lesson:
@@ -131,11 +145,11 @@ def choices(rng: random.Random, progress: float) -> Lesson:
     fact = rng.choice(known_facts())
     options = options_for(fact, n_options(rng, progress), rng)
     pieces: Lesson = [(choose(trained_question(fact, rng), options), 0.0)]
-    pieces += [(f" {LETTERS[options.index(fact.value)]}", LETTER), ("\n", CONTEXT)]
+    pieces += [(Letter(options, fact.value), LETTER), ("\n", CONTEXT)]
     for _ in range(2):
         other = rng.choice(rng.choice([by_value()[fact.attribute, option] for option in options]) or [fact])
-        letter = LETTERS[options.index(other.value)]
-        pieces += [(f"Q: {trained_question(other, rng)}\nAnswer:", 0.0), (f" {letter}", LETTER), ("\n", CONTEXT)]
+        pieces.append((f"Q: {trained_question(other, rng)}\nAnswer:", 0.0))
+        pieces += [(Letter(options, other.value), LETTER), ("\n", CONTEXT)]
     return pieces
 
 
@@ -156,8 +170,8 @@ def letters(rng: random.Random, progress: float) -> Lesson:
     attribute = rng.choice(list(world().pools))
     options = rng.sample([*world().pools[attribute]], n_options(rng, progress))
     pieces: Lesson = [(listed(options), 0.0)]
-    for option in rng.sample(options, len(options)):
-        pieces += [(f"Letter of {option}:", 0.0), (f" {LETTERS[options.index(option)]}", ANSWER), ("\n", 0.0)]
+    for option in rng.choices(options, k=3):
+        pieces += [(f"Letter of {option}", 0.0), (Letter(options, option), ANSWER), ("\n", 0.0)]
     return pieces
 
 

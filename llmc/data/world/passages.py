@@ -45,9 +45,18 @@ class Story(NamedTuple):
     needed: list[str]
 
 
-def passage(about: Entity, others: list[Entity], rng: random.Random, *, n_each: int = 3) -> Passage:
-    """Sentences on `about` and on `others`, `n_each` facts of each, shuffled."""
-    facts = [fact for entity in (about, *others) for fact in rng.sample(facts_of(entity), n_each)]
+def passage(
+    about: Entity, others: list[Entity], rng: random.Random, *, n_each: int = 3, alike: bool = False
+) -> Passage:
+    """Sentences on `about` and on `others`, `n_each` facts of each, shuffled.
+
+    `alike` tells the same attributes of everyone, so that only the name says whose value is whose.
+    """
+    same = rng.sample(range(len(about.facts)), n_each)
+    facts = []
+    for entity in (about, *others):
+        every = facts_of(entity)
+        facts += [every[i] for i in same] if alike else rng.sample(every, n_each)
     rng.shuffle(facts)
     return Passage(said(facts, rng), facts)
 

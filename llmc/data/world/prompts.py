@@ -40,8 +40,8 @@ def listed(options: Sequence[str]) -> str:
 
 
 def choose(text: str, options: Sequence[str]) -> str:
-    """A question with listed options that wants a letter and a newline."""
-    return f"Q: {text}\n{listed(options)}Answer:"
+    """Listed options and a question that wants a letter and a newline."""
+    return f"{listed(options)}Q: {text}\nAnswer:"
 
 
 def held_out(text: str) -> bool:
