@@ -54,7 +54,7 @@ class Recipe:
     """Everything that decides the trained weights, beside the machine's arithmetic."""
 
     width: int = 128
-    layers: int = 5
+    layers: int = 6
     heads: int = 4
     inner: int = 128
     vocabulary: int = 2_304
@@ -63,7 +63,7 @@ class Recipe:
     """Each takes its own rows of a step and one core; their gradients are averaged."""
     rows: int = 16
     row_tokens: int = 128
-    tokens: int = 6_000_000
+    tokens: int = 12_000_000
     rate: float = 2e-3
     warmup: float = 0.02
     """Share of the steps in which the rate rises."""
