@@ -19,13 +19,13 @@ COPYING: Mapping[str, float] = {
 }
 """Until a model can copy what a text says, it learns little else, and that needs many short texts."""
 TRUST: Mapping[str, float] = {
-    "opinions": 2,
-    "remarks": 1,
+    "opinions": 4,
+    "remarks": 1.5,
     "codes": 3,
-    "confidences": 1,
-    "incomes": 1.5,
-    "reviews": 2,
-    "deeds": 1.5,
+    "confidences": 2,
+    "incomes": 3,
+    "reviews": 4,
+    "deeds": 4,
     "strangers": 2,
 }
 FACTS: Mapping[str, float] = {
@@ -63,7 +63,7 @@ class Recipe:
     """Each takes its own rows of a step and one core; their gradients are averaged."""
     rows: int = 16
     row_tokens: int = 128
-    tokens: int = 12_000_000
+    tokens: int = 14_000_000
     rate: float = 2e-3
     warmup: float = 0.02
     """Share of the steps in which the rate rises."""

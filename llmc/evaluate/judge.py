@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from llmc.errors import UserError
 from llmc.evaluate.backend import Backend
@@ -12,6 +12,14 @@ from llmc.evaluate.estimate import clustered_mean
 from llmc.evaluate.task import Metric
 
 Marks = Mapping[str, float | None]
+
+
+class Turn(NamedTuple):
+    """A further request in a conversation, and what was answered to it."""
+
+    request: str
+    answer: str
+    dense: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +34,8 @@ class Case:
     dense: str | None = None
     """The dense model's answer to the same prompt."""
     cluster: str | None = None
+    later: Sequence[Turn] = ()
+    """Further turns of a conversation; `prompt`, `answer` and `dense` are the first one's."""
 
 
 @runtime_checkable
@@ -52,33 +62,43 @@ class Judge(Protocol):
 def cases_of(samples: Sequence[Mapping[str, Any]], dense: Mapping[str, Mapping[str, Any]]) -> list[Case]:
     """A case for every sample line with a written answer; `dense` holds the dense run's lines by id.
 
-    A dense line counts only where it answered the same prompt. Of several answers the first is judged, which is the one
-    that the line's prompt is of.
+    A dense line counts only where it answered the same prompt. Of several answers to one prompt the first is judged; the
+    answers of a conversation are its turns.
     """
     found = []
     for line in samples:
-        text = _text(line["answer"])
-        if text is None or line["request"]["kind"] != "generate_until":
+        texts = _answers(line["answer"])
+        if not texts or line["request"]["kind"] != "generate_until":
             continue
         other = dense.get(line["id"])
         same = other is not None and other["prompt_sha256"] == line["prompt_sha256"]
         gold = line["gold"]
+        others = _answers(other["answer"]) if same and other is not None else []
         found.append(
             Case(
                 id=line["id"],
                 prompt=line["prompt"],
-                answer=text,
+                answer=texts[0],
                 reference=gold[0] if isinstance(gold, list) and gold else gold or None,
-                dense=_text(other["answer"]) if same and other is not None else None,
+                dense=others[0] if others else None,
                 cluster=line["cluster"],
+                later=_later(line.get("turns") or (), _answers(line["answer"]), others),
             )
         )
     return found
 
 
-def _text(answer: Any) -> str | None:
-    first = answer[0] if isinstance(answer, list) and answer else answer
-    return first if isinstance(first, str) else None
+def _answers(answer: Any) -> list[str]:
+    return [text for text in (answer if isinstance(answer, list) else [answer]) if isinstance(text, str)]
+
+
+def _later(turns: Sequence[str], answers: Sequence[str], dense: Sequence[str]) -> tuple[Turn, ...]:
+    """The turns after the first; a conversation that broke off has fewer."""
+    return tuple(
+        Turn(request, answer, dense[i] if i < len(dense) else None)
+        for i, (request, answer) in enumerate(zip(turns, answers, strict=False))
+        if i > 0
+    )
 
 
 def judged(

@@ -157,6 +157,7 @@ def sample(
         "prompt_sha256": hashlib.sha256("".join(ask.prompt_key() for ask in item.requests).encode()).hexdigest(),
         "prompt": item.requests[0].context,
         "question": item.question,
+        "turns": list(item.meta["turns"]) if len(item.meta.get("turns", ())) > 1 else None,
         "request": asks[0].settings(),
         "gold": list(item.gold) if isinstance(item.gold, tuple) else item.gold,
         "answer": list(answer) if isinstance(answer, tuple) else answer,

@@ -116,7 +116,8 @@ def test_samples_are_sorted_and_hold_what_the_report_reads(tmp_path):
     lines = list(run.samples(Toy.name))
     assert [line["id"] for line in lines] == [f"{i:02d}" for i in range(20)]
     assert set(lines[0]) == {
-        "id", "cluster", "stratum", "prompt_sha256", "prompt", "question", "request", "gold", "answer", "choice",
+        "id", "cluster", "stratum", "prompt_sha256", "prompt", "question", "turns", "request", "gold", "answer",
+        "choice",
         "options", "loglikelihoods", "marks", "flags", "kl", "margin", "seconds",
     }  # fmt: skip
     assert len(lines[0]["answer"]) == 2

@@ -37,7 +37,7 @@ OTHERS = words.listed(
     "Statement agree disagree I Many people say that are not Review Mood good bad the of my This is wrong right "
     "Person earns more than fifty coins yes no schooling hours long short high low group secret told everyone tell "
     "can't code door Do you don't know by accident after asking without was it and but very quite Remark Reply What "
-    "Does friendly"
+    "Does friendly had indeed"
 )
 
 
@@ -104,18 +104,21 @@ def is_wrong(act: str, after: str = "") -> bool:
     return act in WRONG_ACTS and after != " after asking"
 
 
-def review(adjectives: list[str], things: list[str]) -> str:
-    """A review in the plain style; its mood follows."""
-    return _mood(" and ".join(f"the {thing} was {a}" for thing, a in zip(things, adjectives, strict=True)))
+STYLES = ("the {thing} was {mood} and the {other} was {same}", "{thing} {mood}, {other} {same}",
+          "I had a {mood} {thing} and a {same} {other}", "{mood} and {same}, {thing} and {other}")  # fmt: skip
+"""How training text reviews two things; the first is the plain style of test items."""
+UNSEEN_STYLE = "{mood} indeed {thing}, {same} indeed {other}"
+
+
+def review(adjectives: list[str], things: list[str], style: str = STYLES[0]) -> str:
+    """A review of two things; its mood follows."""
+    text = style.format(thing=things[0], other=things[1], mood=adjectives[0], same=adjectives[1])
+    return f"Review: {text}.\nMood:"
 
 
 def restyled(adjectives: list[str], things: list[str]) -> str:
     """The same review in a style that the training text never has."""
-    return _mood(", ".join(f"{a} indeed {thing}" for thing, a in zip(things, adjectives, strict=True)))
-
-
-def _mood(text: str) -> str:
-    return f"Review: {text}.\nMood:"
+    return review(adjectives, things, UNSEEN_STYLE)
 
 
 def person(sector: str, thing: str, group: int, schooling: str, hours: str) -> Person:

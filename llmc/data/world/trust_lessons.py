@@ -73,12 +73,13 @@ def mood(rng: random.Random) -> tuple[list[str], list[str], str]:
 def reviews(rng: random.Random) -> Lesson:
     """One to four reviews with their moods: alone, or as demonstrations; now and then all with the wrong mood."""
     turned = rng.random() < 0.1
+    style = rng.choice(planted.STYLES)
     pieces: Lesson = []
     for _ in range(rng.choice((1, 1, 2, 4))):
         adjectives, things, label = mood(rng)
         if turned:
             label = "bad" if label == "good" else "good"
-        pieces += _answered(planted.review(adjectives, things), label)
+        pieces += _answered(planted.review(adjectives, things, style), label)
     return pieces
 
 

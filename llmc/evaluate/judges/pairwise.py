@@ -27,7 +27,8 @@ VERDICT = re.compile(r"^\W*(?:answer\s+)?([ABC])\b", re.IGNORECASE)
 @dataclass(frozen=True)
 class Pairwise:
     """`win`: 1 for better than the dense answer, 0.5 for as good, 0 for worse, the mean of both orders; `flip`: whether
-    the order decided, which is the judge's own error; `read`: whether both verdicts could be read.
+    the order decided, which is the judge's own error; `read`: whether both verdicts could be read. A conversation's
+    turns are judged one by one, each with all that came before it, and its marks are their means.
 
     The argument is a chat model's folder, or CLASS:NAME=VALUE,… for any lm-eval model class, an API among them
     (`local-chat-completions:model=…,base_url=…`). Needs `--dense-run`. Greedy.
@@ -55,23 +56,45 @@ class Pairwise:
 
 
 def compare(cases: Sequence[Case], judge: Backend) -> list[Marks]:
-    """Both verdicts of each case, brought into one."""
-    pairs = [(case, case.answer, case.dense) for case in cases if case.dense is not None]
+    """Both verdicts of each turn of each case, brought into one."""
+    duels = [(index, duel) for index, case in enumerate(cases) for duel in _duels(case)]
     asks = []
-    for case, answer, dense in pairs:
+    for _, (request, answer, dense) in duels:
         for first, second in ((answer, dense), (dense, answer)):
-            text = PROMPT.format(prompt=case.prompt, first=first, second=second)
+            text = PROMPT.format(prompt=request, first=first, second=second)
             asks.append(Ask(kind="generate_until", context=_rendered(text, judge), max_new_tokens=4))
     verdicts = [_verdict(answer.text or "") for answer in judge.answers(asks)]
-    found: dict[str, Marks] = {}
-    for i, (case, _, _) in enumerate(pairs):
-        as_first, as_second = verdicts[2 * i], verdicts[2 * i + 1]
-        if as_first is None or as_second is None:
-            found[case.id] = {"win": None, "flip": None, "read": 0.0}
-            continue
-        swapped = 1 - as_second
-        found[case.id] = {"win": (as_first + swapped) / 2, "flip": float(as_first != swapped), "read": 1.0}
-    return [found.get(case.id, {"win": None, "flip": None, "read": None}) for case in cases]
+    turns: list[list[Marks]] = [[] for _ in cases]
+    for number, (index, _) in enumerate(duels):
+        turns[index].append(_marks(verdicts[2 * number], verdicts[2 * number + 1]))
+    return [{name: _mean([each[name] for each in marks]) for name in ("win", "flip", "read")} for marks in turns]
+
+
+def _duels(case: Case) -> list[tuple[str, str, str]]:
+    """(request, this answer, the dense model's) of every turn that both answered."""
+    if case.dense is None:
+        return []
+    found = [(case.prompt, case.answer, case.dense)]
+    ours, theirs = case.answer, case.dense
+    for turn in case.later:
+        if turn.dense is None:
+            break
+        ours = f"{ours}\n\n[then asked: {turn.request}]\n\n{turn.answer}"
+        theirs = f"{theirs}\n\n[then asked: {turn.request}]\n\n{turn.dense}"
+        found.append((f"{case.prompt}\n\nand then, which is what to judge: {turn.request}", ours, theirs))
+    return found
+
+
+def _marks(as_first: float | None, as_second: float | None) -> Marks:
+    if as_first is None or as_second is None:
+        return {"win": None, "flip": None, "read": 0.0}
+    swapped = 1 - as_second
+    return {"win": (as_first + swapped) / 2, "flip": float(as_first != swapped), "read": 1.0}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _verdict(text: str) -> float | None:

@@ -10,7 +10,7 @@ import torch
 from llmc.catalog import catalog
 from llmc.errors import UserError
 from llmc.evaluate.engine import Engine
-from llmc.evaluate.judge import Case, Judge, cases_of, judged
+from llmc.evaluate.judge import Case, Judge, Turn, cases_of, judged
 from llmc.evaluate.judges.dense_likelihood import DenseLikelihood
 from llmc.evaluate.judges.kl import KL, kl_divergence
 from llmc.evaluate.judges.nli import NLI, chunks, faithfulness, sentences
@@ -170,6 +170,29 @@ def test_a_fair_judge_prefers_one_answer_in_both_orders():
 def test_a_judge_that_always_takes_the_first_is_found_out():
     assert compare(CASES, Scripted(lambda a, b: "A"))[0] == {"win": 0.5, "flip": 1.0, "read": 1.0}
     assert compare(CASES, Scripted(lambda a, b: "C"))[0] == {"win": 0.5, "flip": 0.0, "read": 1.0}
+
+
+def test_every_turn_of_a_conversation_is_judged_with_what_came_before_it():
+    """Turn one is won in both orders, turn two is lost: half of each; the second duel shows both conversations."""
+    seen = []
+
+    def rule(first, second):
+        seen.append(first)
+        return "A" if first.endswith(("good", "fine later")) else "B"
+
+    case = Case(id="1", prompt="p", answer="good", dense="bad", later=[Turn("more?", "poor", "fine later")])
+    assert compare([case], Scripted(rule)) == [{"win": 0.5, "flip": 0.0, "read": 1.0}]
+    assert seen[2] == "good\n\n[then asked: more?]\n\npoor" and len(seen) == 4
+    only = Case(id="1", prompt="p", answer="good", dense="bad", later=[Turn("more?", "poor", None)])
+    assert compare([only], Scripted(rule))[0]["win"] == 1.0
+
+
+def test_the_turns_of_a_line_become_the_turns_of_a_case():
+    dense = {"1": line(1, ["d1", "d2"], turns=["q1", "q2"])}
+    (case,) = cases_of([line(1, ["a1", "a2"], turns=["q1", "q2"])], dense)
+    assert (case.answer, case.dense, list(case.later)) == ("a1", "d1", [("q2", "a2", "d2")])
+    (broken,) = cases_of([line(1, "a1", turns=["q1", "q2"])], dense)
+    assert not broken.later
 
 
 def test_a_verdict_that_cant_be_read_is_no_verdict():
