@@ -62,8 +62,8 @@ class Judge(Protocol):
 def cases_of(samples: Sequence[Mapping[str, Any]], dense: Mapping[str, Mapping[str, Any]]) -> list[Case]:
     """A case for every sample line with a written answer; `dense` holds the dense run's lines by id.
 
-    A dense line counts only where it answered the same prompt. Of several answers to one prompt the first is judged; the
-    answers of a conversation are its turns.
+    A dense line counts only where it answered the same prompt. Of several answers to one prompt the first is judged;
+    the answers of a conversation are its turns.
     """
     found = []
     for line in samples:
