@@ -70,7 +70,7 @@ def batch(recipe: Recipe, encode: Callable[[Lesson], Encoded], end: int, step: i
     """What a process trains on at a step; some steps have longer rows."""
     rng = random.Random(f"{recipe.seed}/{step}/{rank}")
     progress = step / recipe.steps
-    shares = recipe.shares(progress)
+    shares = recipe.shares(step)
     longer = 4 if step % 16 == 15 else 2 if step % 8 == 7 else 1
     rows, length = recipe.rows // longer, recipe.row_tokens * longer
     waiting: list[Encoded] = []

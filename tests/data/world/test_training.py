@@ -140,4 +140,4 @@ def test_the_rate_rises_stays_and_falls():
     assert rates[0] < rates[rising // 2] < rates[rising + 1] == RECIPE.rate
     assert rates[RECIPE.steps // 2] == RECIPE.rate
     assert rates[-1] < 0.02 * RECIPE.rate
-    assert all(RECIPE.shares(step / RECIPE.steps) for step in range(0, RECIPE.steps, 100))
+    assert all(RECIPE.shares(step) for step in range(0, RECIPE.steps, 100))
