@@ -61,14 +61,18 @@ def product(x: Tensor, packed: Tensor, group_size: int, grid: Tensor) -> Tensor:
     return found
 
 
-def unpack(packed: Tensor, rows: slice, layout: Layout) -> Tensor:
-    """The codes of some outputs, whose edges the layout's block divides. Shapes: result (rows, in) uint8."""
+def unpack(packed: Tensor, outputs: slice, layout: Layout) -> Tensor:
+    """The codes of some outputs, whose edges the layout's block divides.
+
+    Shapes: result (in, outputs) uint8: the packed bytes have the inputs outside, and turning bytes around is slow.
+    """
     columns = packed.shape[1] * 2
-    blocks = packed.view(-1, columns, layout.block // 2)[rows.start // layout.block : rows.stop // layout.block]
-    codes = torch.empty((len(blocks), layout.block, columns), dtype=torch.uint8)
-    codes[:, layout.low] = (blocks & 15).transpose(1, 2)
-    codes[:, layout.high] = (blocks >> 4).transpose(1, 2)
-    return codes.view(-1, columns)
+    blocks = packed.view(-1, columns, layout.block // 2)[outputs.start // layout.block : outputs.stop // layout.block]
+    blocks = blocks.transpose(0, 1)
+    codes = torch.empty((columns, blocks.shape[1], layout.block), dtype=torch.uint8)
+    codes[:, :, layout.low] = blocks & 15
+    codes[:, :, layout.high] = blocks >> 4
+    return codes.view(columns, -1)
 
 
 @functools.cache
