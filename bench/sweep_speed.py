@@ -78,20 +78,23 @@ def _compare(
     grid: Grid | None,
 ) -> None:
     seconds: dict[str, list[float]] = {"ours": [], "plain": []}
+    processor: dict[str, list[float]] = {"ours": [], "plain": []}
     results: dict[str, Tensor] = {}
     for turn in range(turns):
         for side, run in sorted({"ours": ours, "plain": plain}.items(), reverse=turn % 2 == 1):
-            start = time.perf_counter()
+            start, start_cpu = time.perf_counter(), time.process_time()
             results[side] = run()
             seconds[side].append(time.perf_counter() - start)
+            processor[side].append(time.process_time() - start_cpu)
     equal = (
         results["ours"] == results["plain"] if grid is not None else (results["ours"] == 0) == (results["plain"] == 0)
     )
     values = {side: r if grid is None else grid.values(r) for side, r in results.items()}
     errors = {side: float(((weight - v).double() @ gram.double() * (weight - v)).sum()) for side, v in values.items()}
-    ratios = [b / a for a, b in zip(seconds["ours"], seconds["plain"], strict=True)]
+    ratios, less = ([b / a for a, b in zip(t["ours"], t["plain"], strict=True)] for t in (seconds, processor))
     print(f"{name}: ours {_spread(seconds['ours'])} s, plain {_spread(seconds['plain'])} s,", end=" ")
-    print(f"{_spread(ratios)} x as fast; equal {100 * float(equal.double().mean()):.4f} %,", end=" ")
+    print(f"{_spread(ratios)} x as fast, {_spread(less)} in processor seconds;", end=" ")
+    print(f"equal {100 * float(equal.double().mean()):.4f} %,", end=" ")
     print(f"error {errors['ours'] / errors['plain']:.6f} of plain's")
 
 
