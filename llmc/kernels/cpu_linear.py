@@ -33,6 +33,7 @@ class Int4Part(nn.Module):
     def __init__(self, codes: Tensor, scale: Tensor, offset: Tensor, group_size: int) -> None:
         super().__init__()
         self.group_size = group_size
+        self.shifted = bool(offset.any())
         missing = -len(codes) % cpu_int4.ROWS
         rounded = offset.bfloat16()
         rest = (offset - rounded.float()).bfloat16()
@@ -55,17 +56,15 @@ class Int4Part(nn.Module):
         sums = x.view(len(x), -1, self.group_size).sum(-1, dtype=torch.float32)
         return y + nn.functional.linear(sums.bfloat16(), self.rest)
 
-    def values(self, outputs: slice) -> Tensor:
-        """The weights of some outputs. Shapes: (in, outputs) bfloat16; outputs past the matrix are 0."""
+    def values(self, outputs: slice, dtype: torch.dtype) -> Tensor:
+        """The weights of some outputs, computed in `dtype`. Shapes: (in, outputs); outputs past the matrix are 0."""
         layout = cpu_int4.layout()
         assert layout is not None  # `unpacks` was asked
         centred = cpu_int4.unpack(self.packed, outputs, layout).sub_(8).view(torch.int8)
-        scale, offset = self.grid[:, None, outputs].permute(3, 0, 1, 2).contiguous()
-        found = centred.view(len(scale), self.group_size, -1).bfloat16().mul_(scale)
-        if self.rest is not None:
-            found.add_(offset.float().add_(self.rest[outputs].T.unsqueeze(1)).bfloat16())
-        elif bool(offset.any()):
-            found.add_(offset)
+        scale, offset = self.grid[:, None, outputs].permute(3, 0, 1, 2).to(dtype).contiguous()
+        found = centred.view(len(scale), self.group_size, -1).to(dtype).mul_(scale)
+        if self.shifted:
+            found.add_(offset if self.rest is None else offset.add_(self.rest[outputs].T.unsqueeze(1)))
         return found.flatten(0, 1)
 
     @property
@@ -84,9 +83,10 @@ class Int8Part(nn.Module):
 
     def __init__(self, codes: Tensor, scale: Tensor, offset: Tensor) -> None:
         super().__init__()
+        self.shifted = bool(offset.any())
         self.register_buffer("codes", codes.contiguous(), persistent=False)
         self.register_buffer("scale", scale.bfloat16(), persistent=False)
-        self.register_buffer("offset", offset if bool(offset.any()) else None, persistent=False)
+        self.register_buffer("offset", offset if self.shifted else None, persistent=False)
 
     codes: Tensor
     scale: Tensor
@@ -99,9 +99,9 @@ class Int8Part(nn.Module):
             return y
         return (y.float() + x.sum(-1, keepdim=True, dtype=torch.float32) * self.offset).bfloat16()
 
-    def values(self, outputs: slice) -> Tensor:
-        """The weights of some outputs. Shapes: (in, outputs) bfloat16."""
-        found = self.codes[outputs].bfloat16().mul_(self.scale[outputs, None])
+    def values(self, outputs: slice, dtype: torch.dtype) -> Tensor:
+        """The weights of some outputs, computed in `dtype`. Shapes: (in, outputs)."""
+        found = self.codes[outputs].to(dtype).mul_(self.scale[outputs, None])
         return (found if self.offset is None else found.add_(self.offset[outputs, None])).T
 
     unpacks = True
@@ -156,14 +156,16 @@ class CpuPackedLinear(nn.Module):
 
     def _through_values(self, rows: Tensor) -> Tensor:
         """The same by unpacking some outputs at a time. Shapes: rows (n, in) -> (n, outputs filled up)."""
+        # Rounded once in all: where equal codes are rounded alike in between, the roundings add up over a group.
+        dtype = torch.float32 if len(self.parts) > 1 or self.parts[0].shifted else torch.bfloat16
         n = self.parts[0].n_outputs
         y = rows.new_empty((len(rows), n))
         for start in range(0, n, OUTPUTS_AT_A_TIME):
             outputs = slice(start, min(start + OUTPUTS_AT_A_TIME, n))
-            weight = self.parts[0].values(outputs)
+            weight = self.parts[0].values(outputs, dtype)
             for part in self.parts[1:]:
-                weight.add_(part.values(outputs))
-            y[:, outputs] = rows @ weight
+                weight.add_(part.values(outputs, dtype))
+            y[:, outputs] = rows @ weight.bfloat16()
         return y
 
     def extra_repr(self) -> str:
@@ -185,10 +187,12 @@ def cpu_packed_linear(codes: Codes, bias: nn.Parameter | None) -> CpuPackedLinea
     codes = _centred(codes)
     rows, columns = codes.codes.shape
     scale, zero = codes.scale.bfloat16().float(), codes.zero.float()
-    if codes.bits == 8 and codes.scale.shape[1] == 1 and columns % cpu_int8.COLUMNS == 0:
+    size = next((size for size in cpu_int4.GROUP_SIZES if codes.group_size % size == 0), None)
+    one_scale = codes.bits == 8 and codes.scale.shape[1] == 1 and columns % cpu_int8.COLUMNS == 0
+    # Off the middle its offset is added to a rounded sum, which two parts of 4 bits do better.
+    if one_scale and (size is None or codes.symmetric):
         part = Int8Part((codes.codes - 128).view(torch.int8), scale[:, 0], ((128 - zero) * scale)[:, 0])
         return CpuPackedLinear([part], (rows, columns), bias, order)
-    size = next((size for size in cpu_int4.GROUP_SIZES if codes.group_size % size == 0), None)
     if size is None:
         return f"groups of {codes.group_size} columns, where 32, 64, 128 or 256 must fit"
     repeats = codes.group_size // size
@@ -210,6 +214,7 @@ def _centred(codes: Codes) -> Codes:
 def _int4_parts(codes: Codes, scale: Tensor, zero: Tensor, size: int) -> list[Part]:
     if codes.bits == 4:
         return [Int4Part(codes.codes, scale, (8 - zero) * scale, size)]
-    # code - zero = 16 (high - 8) + (low - 8) + (136 - zero)
-    high = Int4Part(codes.codes >> 4, 16 * scale, torch.zeros_like(scale), size)
-    return [high, Int4Part(codes.codes & 15, scale, (136 - zero) * scale, size)]
+    # code - zero = [16 (high - 8) + 136 - zero] + (low - 8): so split, each part is about 0 where the weight is, and
+    # the bfloat16 sum of both loses nothing to two large numbers that cancel.
+    high = Int4Part(codes.codes >> 4, 16 * scale, (136 - zero) * scale, size)
+    return [high, Int4Part(codes.codes & 15, scale, torch.zeros_like(scale), size)]

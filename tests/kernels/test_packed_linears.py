@@ -69,11 +69,15 @@ def test_the_fast_layer_is_within_bfloat16_of_the_dequantised_product(bits, symm
 
 
 @needs_vectors
-@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize("bits, middle", [(2, 1), (3, 3), (4, 3), (8, 131), (8, 99), (8, 101)])
 @pytest.mark.parametrize("n", [1, 90])
-def test_offsets_are_not_rounded_away_where_activations_lean(bits, n):
-    """Inputs with a mean of 2: an offset rounded to bfloat16 would add up over each group."""
-    codes = make(bits, 64, 1024, 8)
+def test_offsets_are_not_rounded_away_where_activations_lean(bits, middle, n):
+    """Weights about 0 from codes about an odd zero point, inputs with a mean of 2: a rounded offset would add up."""
+    made = make(bits, 64, 1024, 1 if middle == 101 else 8)
+    reach = 80 if bits == 8 else 1
+    spread = torch.randint(-reach, reach + 1, (64, 1024), generator=torch.Generator().manual_seed(5))
+    zero = torch.full_like(made.zero, middle)
+    codes = Codes(codes=(spread + middle).to(torch.uint8), scale=made.scale, zero=zero, bits=bits)
     x = inputs(n, 1024, lean=2.0)
     assert relative(cpu_packed_linear(codes, None)(x), exactly(codes, x)) <= 4e-3
 

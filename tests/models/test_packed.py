@@ -190,6 +190,15 @@ def test_zeros_that_are_held_dense_are_told_to_who_asks_for_speed(tmp_path, capl
     ]
 
 
+def test_shared_storage_counts_once_and_in_full():
+    box = nn.Module()
+    whole = torch.zeros(100)
+    box.register_buffer("a", whole[:10])
+    box.register_buffer("b", whole[50:])
+    box.register_buffer("c", torch.zeros(3, dtype=torch.uint8))
+    assert tensor_bytes(box) == 400 + 3
+
+
 def test_a_packed_model_is_not_saved(tmp_path):
     model = make_llama()
     write_checkpoint(tmp_path, model, COMPRESSED_TENSORS, quantise(model))
