@@ -21,7 +21,9 @@ from llmc.evaluate.provenance import compression_of, machine, model_facts, packa
 from llmc.evaluate.run import Run, RunWriter
 from llmc.evaluate.runner import Asked, described, gather, perform
 from llmc.evaluate.task import Mode, Scale, Task, TaskContext
+from llmc.kernels.fast_linear import computes_bfloat16_natively
 from llmc.models.load import load_model, load_tokenizer, offline, pick_device, quiet
+from llmc.models.packed import Kernels
 
 SUITES = ("kick", "trust")
 Report = Callable[[int, int, str], None]
@@ -50,6 +52,7 @@ class EvalJob:
     label: str | None = None
     device: str = "auto"
     dtype: str = "auto"
+    kernels: Kernels = "exact"
     chat: bool = True
     allow_missing: bool = False
     online: bool = False
@@ -57,7 +60,8 @@ class EvalJob:
     command: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
-        for name, allowed in (("scale", get_args(Scale)), ("mode", get_args(Mode))):
+        choices = (("scale", get_args(Scale)), ("mode", get_args(Mode)), ("kernels", get_args(Kernels)))
+        for name, allowed in choices:
             if getattr(self, name) not in allowed:
                 raise unknown(name, getattr(self, name), allowed)
         for suite in self.suites:
@@ -111,6 +115,7 @@ def run(job: EvalJob, report: Report) -> dict[str, Any]:
         "seed": job.seed,
         "limit": job.limit,
         "backend": job.backend,
+        "kernels": job.kernels if job.backend == "engine" else None,
         "batch_tokens": job.batch_tokens if job.backend == "engine" else None,
         "template": None if ctx.chat is None else _sha256(str(tokenizer.chat_template)),
         "tokenizer_sha256": tokenizer_sha256(tokenizer),
@@ -174,17 +179,30 @@ def _judge(text: str) -> Judge:
 def _backend(job: EvalJob, directory: Path, tokenizer: Any, device: str) -> tuple[Backend, Any]:
     import torch
 
-    # Half precision is slow on most CPUs, and float32 holds every half-precision weight exactly.
-    dtype = ("float32" if device == "cpu" else None) if job.dtype == "auto" else job.dtype
+    dtype = _dtype(job, device)
     if dtype is not None and not isinstance(getattr(torch, dtype, None), torch.dtype):
         raise unknown("dtype", dtype, ("auto", "float32", "bfloat16", "float16"))
     if job.backend == "engine":
-        model = load_model(directory, dtype=None if dtype is None else getattr(torch, dtype), device=device)
+        chosen = None if dtype is None else getattr(torch, dtype)
+        model = load_model(directory, dtype=chosen, device=device, kernels=job.kernels)
         return Engine(model, tokenizer, batch_tokens=job.batch_tokens), model
     arguments: dict[str, Any] = {"pretrained": str(directory), "dtype": dtype or "auto", **(job.backend_args or {})}
     if job.backend == "hf":
         arguments = {"device": device, "batch_size": 8, **arguments}
     return lm_eval_backend(job.backend, arguments), None
+
+
+def _dtype(job: EvalJob, device: str) -> str | None:
+    """The name of the dtype that the model computes in; None for the checkpoint's own.
+
+    Half precision is slow on most CPUs, and float32 holds every half-precision weight exactly. Packed products round
+    to bfloat16 anyway, so with them a CPU that has bfloat16 instructions computes everything in it.
+    """
+    if job.dtype != "auto":
+        return job.dtype
+    if device != "cpu":
+        return None
+    return "bfloat16" if job.kernels == "fast" and computes_bfloat16_natively() else "float32"
 
 
 def _context(job: EvalJob, backend: Backend, tokenizer: Any) -> TaskContext:

@@ -34,13 +34,12 @@ def evaluate(
         typer.Option(metavar="NAME[=MODEL]", help="rouge, reference-likelihood, dense-likelihood, kl, nli, pairwise."),
     ] = None,
     dense_run: Annotated[Path | None, typer.Option(help="The dense model's run, whose answers judges hold up.")] = None,
-    label: Annotated[
-        str | None, typer.Option(help="What reports call the model; by default its folder's name.")
-    ] = None,
+    label: Annotated[str | None, typer.Option(help="What reports call the model; else its folder's name.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
     dtype: Annotated[
         str, typer.Option(help="auto: float32 on a CPU, else the checkpoint's; or a torch dtype.")
     ] = "auto",
+    kernels: Annotated[str, typer.Option(help="Packed layers: exact, fast (in bfloat16) or dense.")] = "exact",
     chat: Annotated[bool, typer.Option(help="Use the model's chat template where it has one.")] = True,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Leave out tasks that can't be asked (no data).")
@@ -59,8 +58,8 @@ def evaluate(
         scale=scale, mode=mode, data_root=data_root, backend=backend,  # type: ignore[arg-type]
         backend_args=pairs(backend_arg or [], "--backend-arg"), batch_tokens=batch_tokens, limit=limit, seed=seed,
         scorer=scorer, judges=tuple(judge or ()), dense_run=dense_run, label=label,
-        device=device, dtype=dtype, chat=chat, allow_missing=allow_missing, online=online,
-        resume=resume, command=["llmc", *sys.argv[1:]],
+        device=device, dtype=dtype, kernels=kernels, chat=chat,  # type: ignore[arg-type]
+        allow_missing=allow_missing, online=online, resume=resume, command=["llmc", *sys.argv[1:]],
     )  # fmt: skip
     with progress("eval") as report:
         results = run(job, report)

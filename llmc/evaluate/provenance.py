@@ -13,6 +13,7 @@ from typing import Any
 
 from llmc._version import __version__
 from llmc.models.checkpoint import Checkpoint
+from llmc.models.memory import n_parameters
 
 PACKAGES = ("torch", "transformers", "lm_eval", "compressed-tensors", "tokenizers", "datasets", "numpy", "rouge-score")
 
@@ -24,7 +25,7 @@ def model_facts(directory: Path, model: Any | None, label: str | None) -> dict[s
         "id": str(directory),
         "sha256": checkpoint.sha256,
         "bytes_on_disk": checkpoint.n_bytes,
-        "n_parameters": None if model is None else sum(each.numel() for each in model.parameters()),
+        "n_parameters": None if model is None else n_parameters(model),
         "dtype": None if model is None else str(model.dtype).removeprefix("torch."),
         "label": label or directory.resolve().name,
     }

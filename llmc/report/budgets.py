@@ -29,6 +29,9 @@ class Bench(BaseModel):
 
     machine: str
     metrics: dict[str, list[float]] = Field(description="name to one number a repeat")
+    session: str | None = Field(default=None, description="the same for all models of one `llmc bench`")
+    kernels: str | None = None
+    dtype: str | None = None
 
 
 def load_bench(run: Run) -> Bench | None:
@@ -40,6 +43,21 @@ def load_bench(run: Run) -> Bench | None:
         return Bench.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, ValidationError) as error:
         raise UserError(f"{path} is no record of timings: {str(error).splitlines()[0]}") from None
+
+
+def comparable_benches(joined: Joined) -> tuple[Bench, Bench] | str:
+    """The timings of the dense and the compressed model, or why their ratio would mean nothing.
+
+    A machine's speed drifts by more than what is looked for, so both must have been timed in turns, in one session.
+    """
+    dense, other = (load_bench(run) for run in (joined.dense, joined.other))
+    if dense is None or other is None:
+        return "no timings beside both runs (bench.json)"
+    if dense.machine != other.machine:
+        return f"timed on different machines ({dense.machine}, {other.machine})"
+    if dense.session != other.session:
+        return "timed in different sessions, and only turns of one `llmc bench` can be compared"
+    return dense, other
 
 
 def budget_row(joined: Joined, budget: Budget, judging: Judging, line: int | None) -> Row:
@@ -70,12 +88,10 @@ def _budget_verdict(joined: Joined, budget: Budget) -> Said:
         ratio = values[1] / values[0]
         said = f"{values[1]:,} is {ratio:.3g} of dense's {values[0]:,}"
         return _within(budget, (ratio, ratio, ratio), (values[1],) * 3, said)
-    benches = [load_bench(run) for run in (joined.dense, joined.other)]
-    if benches[0] is None or benches[1] is None:
-        return not_compared("no timings beside both runs (bench.json)")
-    if benches[0].machine != benches[1].machine:
-        return not_compared(f"timed on different machines ({benches[0].machine}, {benches[1].machine})")
-    dense, other = (bench.metrics.get(budget.metric, []) for bench in benches if bench is not None)
+    benches = comparable_benches(joined)
+    if isinstance(benches, str):
+        return not_compared(benches)
+    dense, other = (bench.metrics.get(budget.metric, []) for bench in benches)
     n = min(len(dense), len(other))
     if n < budget.repeats or min([*dense, *other]) <= 0:
         return not_compared(f"{n} of the {budget.repeats} repeats of {budget.metric} asked for")

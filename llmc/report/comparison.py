@@ -117,6 +117,36 @@ class Matrix(_Form):
     bits_per_weight: float | None
 
 
+class Spread(_Form):
+    """Repeated measurements of one thing."""
+
+    median: float
+    least: float
+    most: float
+
+
+class Timing(_Form):
+    """One metric of a bench, dense and compressed in the same session."""
+
+    name: str
+    unit: str
+    n: int = Field(description="turns that both models were measured in")
+    dense: Spread | None
+    compressed: Spread | None
+    ratio: float | None = Field(description="compressed over dense, the geometric mean over turns")
+    ratio_low: float | None
+    ratio_high: float | None
+
+
+class Speeds(_Form):
+    """What `llmc bench` found of both models in one session."""
+
+    machine: str
+    kernels: str | None = Field(description="how packed layers computed: fast, exact or dense")
+    dtype: str | None
+    timings: list[Timing]
+
+
 class RunFacts(_Form):
     """Where a run came from and how to make it again."""
 
@@ -150,6 +180,7 @@ class RunComparison(_Form):
     headline: str
     size_ratio: float | None = Field(description="bytes on disk, compressed over dense, as measured")
     speed_ratio: float | None
+    speeds: Speeds | None = Field(description="speed and memory as measured; null without two comparable benches")
     on_front: bool = Field(description="no other run is both smaller and better")
     score: float | None = Field(description="mean change over the readings, in points: for the size-quality chart only")
     score_low: float | None

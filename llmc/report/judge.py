@@ -10,7 +10,7 @@ from pathlib import Path
 
 from llmc._version import __version__
 from llmc.errors import Exit, UserError
-from llmc.report.budgets import budget_row, load_bench, ratio_interval
+from llmc.report.budgets import budget_row, comparable_benches, ratio_interval
 from llmc.report.comparison import Comparison, PolicyFacts, Row, RunComparison
 from llmc.report.facts import health, matrices, run_facts
 from llmc.report.headline import gate_banner, recommendation, run_headline
@@ -20,6 +20,7 @@ from llmc.report.policy import DEFAULT_RULES, Level, Rule
 from llmc.report.policy_file import PolicyFile
 from llmc.report.rows import Judging, difference_rows, worst_first
 from llmc.report.runs import Run, load_run
+from llmc.report.speeds import speeds
 from llmc.report.subjects import Asked, Subject, asked_of, subjects
 
 log = logging.getLogger(__name__)
@@ -92,6 +93,7 @@ def _judge_run(joined: Joined, judging: Judging) -> RunComparison:
         headline=run_headline(label, readings, size_ratio),
         size_ratio=size_ratio,
         speed_ratio=speed,
+        speeds=speeds(joined),
         on_front=False,
         score=score[0],
         score_low=score[1],
@@ -180,10 +182,10 @@ def _reading_asks(joined: Joined, subject: Subject) -> Asked:
 
 
 def _speed_ratio(joined: Joined) -> float | None:
-    benches = [load_bench(run) for run in (joined.dense, joined.other)]
-    if benches[0] is None or benches[1] is None or benches[0].machine != benches[1].machine:
+    benches = comparable_benches(joined)
+    if isinstance(benches, str):
         return None
-    dense, other = (bench.metrics.get("decode_tokens_per_s", []) for bench in benches if bench is not None)
+    dense, other = (bench.metrics.get("decode_tokens_per_s", []) for bench in benches)
     n = min(len(dense), len(other))
     return ratio_interval(dense[:n], other[:n], joined.policy.stats.confidence)[0] if n else None
 

@@ -20,7 +20,7 @@ from llmc.errors import UserError
 from llmc.evaluate.verdict import CODES
 from llmc.evaluate.wording import SIGNS, WORDS, number, plain
 from llmc.report import charts
-from llmc.report.comparison import Health, Matrix, Row, RunComparison
+from llmc.report.comparison import Health, Matrix, Row, RunComparison, Spread
 from llmc.report.flips import EXCERPT, KINDS, Flips, excerpts, texts
 from llmc.report.headline import judged
 from llmc.report.judge import Compared
@@ -249,6 +249,15 @@ def _top_option(health: Health) -> str:
     return " → ".join(told)
 
 
+def _spread_words(spread: Spread | None, unit: str) -> str:
+    """`12.3 (11.9 to 12.6) tokens/s`; sizes in millions of bytes."""
+    if spread is None:
+        return "–"
+    scale, named = (1e6, "MB") if unit == "bytes" else (1.0, unit)
+    median, least, most = (f"{value / scale:,.4g}" for value in (spread.median, spread.least, spread.most))
+    return f"{median} {named}" if least == most else f"{median} ({least} to {most}) {named}"
+
+
 def _score_words(value: float) -> str:
     return f"{value:.3g}"
 
@@ -259,6 +268,7 @@ _WORDING: dict[str, Any] = {
     "words": WORDS,
     "plain": plain,
     "points": number,
+    "spread": _spread_words,
     "num": _score_words,
     "round": lambda value: "–" if value is None else f"{value:,.0f}",
     "split": _split,

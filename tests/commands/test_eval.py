@@ -180,3 +180,27 @@ def test_judges_add_their_marks_and_stand_in_the_manifest(model, tmp_path):
     assert metrics["kl.nats_per_token"]["value"] == pytest.approx(0.0, abs=1e-9)
     assert metrics["dense-likelihood.nats_per_token"]["value"] < 0
     assert all(line["kl"] == line["marks"]["kl.nats_per_token"] for line in found.samples("kick/factoid_qa"))
+
+
+def test_a_packed_checkpoint_answers_as_its_dense_self_and_counts_its_parameters(tmp_path, capsys):
+    """The default keeps 4-bit codes packed and gives every log-likelihood of the unpacked model, bit for bit."""
+    from llmc.compress.formats.compressed_tensors import FORMAT
+    from tests.compress.formats.checkpoints import block_linears, round_to_nearest, write_checkpoint
+
+    model = tiny.model("llama")
+    layers = {n: round_to_nearest(m.weight.data, group_size=16) for n, m in block_linears(model).items()}
+    write_checkpoint(tmp_path / "packed", model, FORMAT, layers)
+    tiny.tokenizer().save_pretrained(tmp_path / "packed")
+    runs = {}
+    for kernels in ("exact", "dense"):
+        out = tmp_path / kernels
+        more = ("--tasks", "factoid_qa,multiple_choice_qa", "--kernels", kernels)
+        assert evaluate(tmp_path / "packed", out, *more) == 0
+        runs[kernels] = Run(out)
+        assert runs[kernels].manifest["kernels"] == kernels
+        assert runs[kernels].manifest["model"]["n_parameters"] == sum(p.numel() for p in model.parameters())
+    assert runs["exact"].results == runs["dense"].results
+    unseconded = [[{**line, "seconds": None} for line in runs[k].samples("kick/multiple_choice_qa")] for k in runs]
+    assert unseconded[0] == unseconded[1]
+    assert evaluate(tmp_path / "packed", tmp_path / "x", "--tasks", "factoid_qa", "--kernels", "quick") == 2
+    assert "unknown kernels 'quick'" in capsys.readouterr().err

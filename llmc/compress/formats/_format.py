@@ -14,6 +14,7 @@ from torch import Tensor
 
 from llmc.compress._method import Compressed, Factors, Quantised
 from llmc.errors import UserError
+from llmc.ops.codes import Codes
 
 ModuleKind = Literal["linear", "conv1d", "expert", "custom"]
 """What holds the weight in transformers: an `nn.Linear`, GPT-2's `Conv1D`, a slice of a 3-D tensor of experts, or a
@@ -95,6 +96,18 @@ def dequantised(quantised: Quantised, dtype: torch.dtype) -> Tensor:
     grouped = quantised.codes.reshape(rows, quantised.scale.shape[1], -1).to(torch.float32)
     weight = (grouped - quantised.zero[:, :, None]) * quantised.scale.to(torch.float32)[:, :, None]
     return weight.reshape(rows, columns).to(dtype)
+
+
+def quantised(codes: Codes, group_size: int, *, symmetric: bool) -> Quantised:
+    """Codes as a file gave them, in the form that methods make them in."""
+    return Quantised(
+        codes=codes.codes,
+        scale=codes.scale.to(torch.float32),
+        zero=codes.zero,
+        bits=codes.bits,
+        group_size=group_size,
+        symmetric=symmetric,
+    )
 
 
 def dense(value: Value, dtype: torch.dtype) -> Tensor:

@@ -16,6 +16,7 @@ from llmc.compress.formats._format import (
     float32_scales,
     grid_of,
     one_grid,
+    quantised,
     refuse_bits,
     refuse_module,
     refuse_ragged,
@@ -23,7 +24,8 @@ from llmc.compress.formats._format import (
     ungrouped,
 )
 from llmc.errors import UserError
-from llmc.ops.packing import pack, unpack
+from llmc.models.packed_files import read_gptq
+from llmc.ops.packing import pack
 
 BITS = (2, 3, 4, 8)
 GROUP_SIZES = (-1, 32, 64, 128, 256)
@@ -65,23 +67,10 @@ def tensors(layer: str, compressed: Compressed, *, less: int) -> dict[str, Tenso
 
 def read(layer: str, tensors: Mapping[str, Tensor], config: Mapping[str, Any], *, less: int) -> Quantised:
     """The codes and grids of a GPTQ file whose groups lie in order (no act-order)."""
-    bits, group_size = int(config["bits"]), int(config["group_size"])
-    scale = tensors[f"{layer}.scales"].to(torch.float32).T.contiguous()
-    qweight = tensors[f"{layer}.qweight"]
-    columns = qweight.shape[0] * 32 // bits
-    size = columns if group_size == -1 else group_size
-    g_idx = tensors.get(f"{layer}.g_idx")
-    if g_idx is not None and not torch.equal(g_idx, torch.arange(columns, dtype=g_idx.dtype) // size):
-        raise UserError(f"{layer} was quantised with act-order", hint="load the model with transformers and gptqmodel")
-    zero = unpack(tensors[f"{layer}.qzeros"], bits, scale.shape[0]) + less
-    return Quantised(
-        codes=unpack(qweight.T, bits, columns),
-        scale=scale,
-        zero=(zero & (2**bits - 1)).T.contiguous(),
-        bits=bits,
-        group_size=group_size,
-        symmetric=bool(config["sym"]),
-    )
+    found = read_gptq(layer, tensors, bits=int(config["bits"]), less=less)
+    if found.group is not None:
+        raise UserError(f"{layer} was quantised with act-order", hint="llmc.load computes with such files")
+    return quantised(found, int(config["group_size"]), symmetric=bool(config["sym"]))
 
 
 def config(name: str, stored: Mapping[str, Stored], ignored: Sequence[str]) -> dict[str, Any]:

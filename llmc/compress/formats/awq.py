@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from llmc.compress._method import Compressed, Quantised
@@ -15,6 +14,7 @@ from llmc.compress.formats._format import (
     float32_scales,
     grid_of,
     one_grid,
+    quantised,
     refuse_bits,
     refuse_module,
     refuse_ragged,
@@ -22,7 +22,8 @@ from llmc.compress.formats._format import (
     ungrouped,
 )
 from llmc.errors import UserError
-from llmc.ops.packing import pack_awq, unpack_awq
+from llmc.models.packed_files import read_awq
+from llmc.ops.packing import pack_awq
 
 GROUP_SIZES = (-1, 32, 64, 128)
 """The group sizes that gptqmodel computes with on every machine."""
@@ -59,15 +60,8 @@ class Awq:
         }
 
     def read(self, layer: str, tensors: Mapping[str, Tensor], config: Mapping[str, Any] | None) -> Quantised:
-        zero = unpack_awq(tensors[f"{layer}.qzeros"]).T.contiguous()
-        return Quantised(
-            codes=unpack_awq(tensors[f"{layer}.qweight"]).T.contiguous(),
-            scale=tensors[f"{layer}.scales"].to(torch.float32).T.contiguous(),
-            zero=zero,
-            bits=4,
-            group_size=int((config or {})["group_size"]),
-            symmetric=bool((zero == 8).all()),
-        )
+        found = read_awq(layer, tensors)
+        return quantised(found, int((config or {})["group_size"]), symmetric=found.symmetric)
 
     def config(self, stored: Mapping[str, Stored], *, ignored: Sequence[str] = ()) -> dict[str, Any]:
         bits, group_size, _ = one_grid(self.name, stored)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from llmc.compress._method import Compressed, Quantised
-from llmc.compress.formats._format import Stored, grid_of, refuse_bits, refuse_unquantised
+from llmc.compress.formats._format import Stored, grid_of, quantised, refuse_bits, refuse_unquantised
 from llmc.errors import UserError
-from llmc.ops.packing import pack, unpack
+from llmc.models.packed_files import compressed_tensors_scheme, read_compressed_tensors
+from llmc.ops.packing import pack
 
 BITS = (2, 3, 4, 8)
 
@@ -56,22 +57,10 @@ class CompressedTensors:
         return {f"{layer}.{name}": tensor for name, tensor in found.items()}
 
     def read(self, layer: str, tensors: Mapping[str, Tensor], config: Mapping[str, Any] | None) -> Quantised:
-        weights = _scheme(layer, config or {})
-        bits, symmetric = int(weights["num_bits"]), bool(weights["symmetric"])
-        rows, columns = (int(size) for size in tensors[f"{layer}.weight_shape"].tolist())
-        scale = tensors[f"{layer}.weight_scale"].to(torch.float32)
-        if symmetric:
-            zero = torch.full_like(scale, 2 ** (bits - 1), dtype=torch.uint8)
-        else:
-            zero = unpack(tensors[f"{layer}.weight_zero_point"].T, bits, rows).T.contiguous()
-        return Quantised(
-            codes=unpack(tensors[f"{layer}.weight_packed"], bits, columns),
-            scale=scale,
-            zero=zero,
-            bits=bits,
-            group_size=-1 if weights["strategy"] == "channel" else int(weights["group_size"]),
-            symmetric=symmetric,
-        )
+        scheme = compressed_tensors_scheme(layer, config or {})
+        found = read_compressed_tensors(layer, tensors, scheme=scheme)
+        size = -1 if scheme["strategy"] == "channel" else int(scheme["group_size"])
+        return quantised(found, size, symmetric=bool(scheme["symmetric"]))
 
     def config(self, stored: Mapping[str, Stored], *, ignored: Sequence[str] = ()) -> dict[str, Any]:
         """One group of layers a grid. A single grid is told by class and exceptions, as loaders expect it."""
@@ -153,21 +142,6 @@ def _weights(bits: int | None, group_size: int | None, symmetric: bool | None) -
         "actorder": None,
         "observer": "minmax",
     }
-
-
-def _scheme(layer: str, config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The weights' scheme of the first group that names this layer, or names linear layers at large."""
-    groups: Iterable[Mapping[str, Any]] = config.get("config_groups", {}).values()
-    for exact in (True, False):
-        for group in groups:
-            if any(_matches(target, layer) if exact else target == "Linear" for target in group["targets"]):
-                weights: Mapping[str, Any] = group["weights"]
-                return weights
-    raise UserError(f"config.json has no compressed-tensors group for {layer}", hint="was it written for this model?")
-
-
-def _matches(target: str, layer: str) -> bool:
-    return re.match(target[3:], layer) is not None if target.startswith("re:") else target == layer
 
 
 FORMAT = CompressedTensors()

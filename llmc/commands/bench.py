@@ -1,0 +1,57 @@
+"""`llmc bench`: what models take in memory and how fast they read and write, in turns, against the first one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def bench(
+    models: Annotated[list[str], typer.Argument(help="Checkpoint directories; the first is what the others are to.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write everything as JSON here.")] = None,
+    into: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="RUN", help="A model's run, for bench.json, which gate and report read; one a model."),
+    ] = None,
+    batch: Annotated[str, typer.Option(help="Sequences at a time, separated by commas.")] = "1,8,32",
+    prompt_tokens: Annotated[int, typer.Option(help="Tokens of each prompt.")] = 512,
+    new_tokens: Annotated[int, typer.Option(help="Tokens written after it.")] = 32,
+    repeats: Annotated[int, typer.Option(help="Turns of all models.")] = 5,
+    seed: Annotated[int, typer.Option(help="Decides the prompts.")] = 0,
+    threads: Annotated[int | None, typer.Option(help="Processor threads; by default torch's choice.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+    dtype: Annotated[str, typer.Option(help="Of all models. auto: bfloat16, or float32 on a CPU without it.")] = "auto",
+    kernels: Annotated[str, typer.Option(help="How packed layers compute: fast, exact or dense.")] = "fast",
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Measure load time, memory, and tokens a second of each model, all in turn in one go, against the first."""
+    from llmc.commands._bench_job import BenchJob, run
+    from llmc.commands._bench_table import table
+    from llmc.commands._progress import progress
+    from llmc.evaluate.speed import SpeedSettings
+
+    settings = SpeedSettings(
+        batches=_numbers(batch), prompt_tokens=prompt_tokens, new_tokens=new_tokens, repeats=repeats, seed=seed
+    )
+    job = BenchJob(
+        models=tuple(models), out=out, into=tuple(into or ()), device=device, dtype=dtype,
+        kernels=kernels, n_threads=threads,  # type: ignore[arg-type]
+    )  # fmt: skip
+    with progress("bench") as report:
+        result = run(job, settings, report)
+    typer.echo(json.dumps(result, indent=1, sort_keys=True, allow_nan=False) if as_json else table(result))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    from llmc.errors import UserError
+
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(f"--batch {text} is no list of numbers", hint="e.g. --batch 1,8,32") from None
+
+
+COMMAND: Any = bench

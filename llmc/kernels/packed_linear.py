@@ -1,0 +1,58 @@
+"""A linear layer whose weight stays packed: exact everywhere, because it computes with the very dequantised weight."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from llmc.ops.codes import Codes, fill_values_, row_blocks
+from llmc.ops.planes import pack_planes, unpack_planes
+
+
+class PackedLinear(nn.Module):
+    """x W^T + bias, where W exists as codes of `bits` bits and is unpacked, used and dropped in each call.
+
+    Its outputs are bit for bit those of a linear layer that holds the dequantised weight in the input's dtype.
+    Buffers: codes (out, bytes) uint8 in planes; scale (out, groups) as the file had it; zero (out, bytes) uint8 in
+    planes, None for a symmetric grid; group (in,) int32, None where groups lie in order. None of them is ever saved:
+    the checkpoint is.
+    """
+
+    def __init__(self, codes: Codes, bias: nn.Parameter | None = None) -> None:
+        super().__init__()
+        self.out_features, self.in_features = codes.codes.shape
+        self.bits = codes.bits
+        self.n_groups = codes.scale.shape[1]
+        group = None if codes.group is None else codes.group.to(torch.int32)
+        zero = None if codes.symmetric else pack_planes(codes.zero, codes.bits)
+        self.register_buffer("codes", pack_planes(codes.codes, codes.bits), persistent=False)
+        self.register_buffer("scale", codes.scale.contiguous(), persistent=False)
+        self.register_buffer("zero", zero, persistent=False)
+        self.register_buffer("group", group, persistent=False)
+        self.bias = bias
+
+    codes: Tensor
+    scale: Tensor
+    zero: Tensor | None
+    group: Tensor | None
+
+    @property
+    def n_weights(self) -> int:
+        """The weights that the codes stand for."""
+        return self.out_features * self.in_features
+
+    def dequantised(self, dtype: torch.dtype) -> Tensor:
+        """The dense weight (out, in), made anew at every call."""
+        weight = torch.empty((self.out_features, self.in_features), dtype=dtype, device=self.codes.device)
+        group = None if self.group is None else self.group.long()
+        for rows in row_blocks(self.out_features, self.in_features):
+            codes = unpack_planes(self.codes[rows], self.bits, self.in_features)
+            zero = None if self.zero is None else unpack_planes(self.zero[rows], self.bits, self.n_groups)
+            fill_values_(weight[rows], codes, self.scale[rows], zero, self.bits, group)
+        return weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, self.dequantised(x.dtype), self.bias)
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}, bits={self.bits}"

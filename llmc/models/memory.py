@@ -1,0 +1,37 @@
+"""What a model in memory really takes: the bytes of its tensors, and the weights that they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+
+from llmc.kernels.cpu_linear import CpuPackedLinear
+from llmc.kernels.packed_linear import PackedLinear
+
+Packed = PackedLinear | CpuPackedLinear
+"""Layers whose weights are no parameters."""
+
+
+def tensor_bytes(model: nn.Module) -> int:
+    """The bytes of every storage behind the model's parameters and buffers; what is shared counts once."""
+    storages = {}
+    for tensor in _tensors(model):
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr(), str(tensor.device)] = storage.nbytes()
+    return sum(storages.values())
+
+
+def n_parameters(model: nn.Module) -> int:
+    """The numbers that the model consists of; a packed weight counts like the dense one that it stands for."""
+    return sum(p.numel() for p in model.parameters()) + sum(layer.n_weights for layer in packed_layers(model))
+
+
+def packed_layers(model: nn.Module) -> list[Packed]:
+    """The layers of the model that are packed."""
+    return [module for module in model.modules() if isinstance(module, PackedLinear | CpuPackedLinear)]
+
+
+def _tensors(model: nn.Module) -> Iterator[Tensor]:
+    yield from model.parameters()
+    yield from model.buffers()

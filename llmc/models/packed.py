@@ -1,0 +1,169 @@
+"""Models whose linear layers stay packed in memory: how transformers is told to build them, and their filling.
+
+transformers builds the model and reads everything that isn't packed; the packed layers are read here, one at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from transformers import AutoConfig, PreTrainedModel
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
+from transformers.quantizers import HfQuantizer
+from transformers.quantizers.auto import (
+    AUTO_QUANTIZATION_CONFIG_MAPPING,
+    AUTO_QUANTIZER_MAPPING,
+    register_quantization_config,
+    register_quantizer,
+)
+from transformers.utils.quantization_config import QuantizationConfigMixin
+
+from llmc.errors import UserError
+from llmc.kernels.fast_linear import fast_linear
+from llmc.kernels.packed_linear import PackedLinear
+from llmc.models.checkpoint import Checkpoint
+from llmc.models.config import read_config
+from llmc.models.packed_files import PARTS, NotOurs, PackedFiles, packed_files
+from llmc.ops.codes import Codes
+
+logger = logging.getLogger(__name__)
+
+Kernels = Literal["exact", "fast", "dense"]
+"""How packed layers compute. exact: unpacked one at a time in every call, for the dequantised model's outputs bit for
+bit. fast: with the packed codes where the device has a product for them, rounded to bfloat16. dense: unpacked once,
+when loaded."""
+METHOD = "llmc-packed"
+
+
+class AwaitingCodes(nn.Module):
+    """Stands where a packed layer will be, while transformers reads the rest: it has the bias and no weight."""
+
+    def __init__(self, like: nn.Linear) -> None:
+        super().__init__()
+        self.shape = (like.out_features, like.in_features)
+        self.dtype = like.weight.dtype
+        self.bias = like.bias
+
+
+def packed_options(directory: str | Path, kernels: Kernels, device: str) -> dict[str, Any]:
+    """What `from_pretrained` needs besides for a checkpoint of packed layers; {} for one without quantisation.
+
+    Raises `NotOurs` for a quantisation that only transformers can read. Makes the loader known to transformers, under
+    a name of our own, the first time that it is needed.
+    """
+    quantization = read_config(directory).get("quantization_config")
+    if not quantization or "quant_method" not in quantization:
+        return {}
+    packed_files(Checkpoint(directory), quantization)
+    if METHOD not in AUTO_QUANTIZER_MAPPING:
+        register_quantizer(METHOD)(_PackedLoader)
+    if METHOD not in AUTO_QUANTIZATION_CONFIG_MAPPING:
+        register_quantization_config(METHOD)(_PackedConfig)
+    config = AutoConfig.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
+    told = {"directory": str(directory), "kernels": kernels, "device": device, "stored": quantization}
+    config.quantization_config = {"quant_method": METHOD, "llmc": told}
+    return {"config": config}
+
+
+class _PackedConfig(QuantizationConfigMixin):  # type: ignore[misc]
+    """What the loader must know, as transformers carries it there."""
+
+    def __init__(self, **values: Any) -> None:
+        self.quant_method = METHOD
+        self.llmc = dict(values["llmc"])
+
+
+class _PackedLoader(HfQuantizer):  # type: ignore[misc]
+    """Takes the packed layers' weights out of the empty model, and puts packed layers in when the rest is there."""
+
+    requires_calibration = True
+
+    def __init__(self, quantization_config: Any, **kwargs: Any) -> None:
+        super().__init__(quantization_config, **kwargs)
+        told = quantization_config.llmc
+        self.kernels: Kernels = told["kernels"]
+        self.device = torch.device(told["device"])
+        self.files: PackedFiles = packed_files(Checkpoint(told["directory"]), told["stored"])
+        self.places: dict[str, str] = {}
+
+    def _process_model_before_weight_loading(self, model: PreTrainedModel, **kwargs: Any) -> None:
+        self.places = places(model, list(self.files.reads))
+        for place in self.places.values():
+            like = model.get_submodule(place)
+            assert isinstance(like, nn.Linear)
+            model.set_submodule(place, AwaitingCodes(like))
+        # What is read here is nothing unexpected to transformers' report.
+        ours = {rf"\.{part}$" for part in PARTS}
+        model._keys_to_ignore_on_load_unexpected = (model._keys_to_ignore_on_load_unexpected or set()) | ours
+
+    def _process_model_after_weight_loading(self, model: PreTrainedModel, **kwargs: Any) -> None:
+        why_not: Counter[str] = Counter()
+        for layer, place in self.places.items():
+            awaiting = model.get_submodule(place)
+            assert isinstance(awaiting, AwaitingCodes)
+            codes = self.files.codes(layer)
+            if codes.codes.shape != awaiting.shape:
+                raise UserError(
+                    f"{layer} has codes for {tuple(codes.codes.shape)} weights where the model has {awaiting.shape}",
+                    hint="its weights don't belong to its config.json",
+                )
+            model.set_submodule(place, _made(codes, awaiting, self.kernels, self.device, why_not))
+        _say(self.kernels, len(self.places), why_not)
+
+    def is_serializable(self) -> bool:
+        return False
+
+    @property
+    def is_trainable(self) -> bool:
+        return False
+
+
+def places(model: PreTrainedModel, layers: list[str]) -> dict[str, str]:
+    """Where in the model each layer of the files stands; `NotOurs` for a layer that is no plain linear one there."""
+    transforms = get_model_conversion_mapping(model)
+    renamings = [t for t in transforms if isinstance(t, WeightRenaming)]
+    converters = [t for t in transforms if isinstance(t, WeightConverter)]
+    meta = model.state_dict()
+    found = {}
+    for layer in layers:
+        source = f"{layer}.weight"
+        target, pattern = rename_source_key(source, renamings, converters, model.base_model_prefix, meta)
+        if pattern is not None:
+            raise NotOurs(f"{layer} is one of several that the model joins into one tensor")
+        if target not in meta and source in meta:
+            target = source
+        place = target.removesuffix(".weight")
+        if target not in meta or type(model.get_submodule(place)) is not nn.Linear:
+            raise NotOurs(f"{layer} is no plain linear layer of a {type(model).__name__}")
+        found[layer] = place
+    return found
+
+
+def _made(
+    codes: Codes, awaiting: AwaitingCodes, kernels: Kernels, device: torch.device, why_not: Counter[str]
+) -> nn.Module:
+    if kernels == "dense":
+        rows, columns = awaiting.shape
+        linear = nn.Linear(columns, rows, bias=False, device="meta")
+        linear.weight = nn.Parameter(codes.dequantised(awaiting.dtype), requires_grad=False)
+        linear.bias = awaiting.bias
+        return linear
+    if kernels == "fast":
+        made = fast_linear(codes, awaiting.bias, device)
+        if isinstance(made, nn.Module):
+            return made
+        why_not[made] += 1
+    return PackedLinear(codes, awaiting.bias)
+
+
+def _say(kernels: Kernels, n_layers: int, why_not: Counter[str]) -> None:
+    if kernels == "exact":
+        logger.info("%d matrices stay packed; each is unpacked in every call (kernels=fast computes packed)", n_layers)
+    for reason, n in why_not.items():
+        logger.warning("%d of %d packed matrices are unpacked in every call: %s", n, n_layers, reason)
