@@ -14,6 +14,8 @@ try:
 except ImportError:
     triton = tl = None
 
+__all__ = ["HAS_TRITON", "interpreting", "jit", "jit_unspecialised", "tl"]
+
 HAS_TRITON = triton is not None
 
 

@@ -203,7 +203,8 @@ def store_shares(
 def prepare_kernel(x, x16, xsum, n_in, n_rows, stride, width, rows_padded, UNIT: tl.constexpr):
     """x as float16, filled up with zeros and held to +-65504, and its sums over units.
 
-    Grid: (width / UNIT, rows_padded). x16 (rows_padded, width); xsum (width / UNIT, rows_padded) float32 sums what x16 holds.
+    Grid: (width / UNIT, rows_padded). x16 (rows_padded, width) float16; xsum (width / UNIT, rows_padded) float32 sums
+    what x16 holds.
     """
     unit, m = tl.program_id(0), tl.program_id(1)
     k = unit * UNIT + tl.arange(0, UNIT)
