@@ -133,9 +133,9 @@ class _FusedSweep:
 
     def _settle(self, start: int, stop: int) -> None:
         """Settle columns [start, stop), which have had all feedback from those before them."""
-        if self.select is not None and start % self.every == 0 and stop - start <= self.every:
-            self._choose(start, min(stop, self.width))
         if stop - start == self.shape.block:
+            if self.select is not None and start % self.every == 0:
+                self._choose(start, min(start + self.every, self.width))
             self._launch(start)
             return
         # Halves, in whole choices: half of all errors pass through one product, which is read once.
