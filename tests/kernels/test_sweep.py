@@ -15,8 +15,8 @@ from llmc.ops.sweep import sweep as plain_sweep
 
 pytest.importorskip("triton", reason="the interpreter comes with triton")
 
-SMALL = (32, 8, 32)
-"""Blocks of 32 columns in sub-blocks of 8."""
+SMALL = (16, 8, 32)
+"""Blocks of 16 columns in sub-blocks of 8: the interpreter takes a millisecond a column."""
 
 
 def exact_problem(rows, width, seed=0, order=False, on_grid=True):
@@ -54,8 +54,8 @@ def same(a, b):
 @pytest.mark.parametrize("order", [False, True], ids=["in order", "permuted"])
 @pytest.mark.parametrize("symmetric", [False, True], ids=["zeros", "symmetric"])
 def test_codes_equal_the_plain_sweeps_bit_for_bit_ties_included(symmetric, order):
-    weight, factors = exact_problem(40, 96, order=order)
-    grid = exact_grid(40, 96, 16, symmetric)
+    weight, factors = exact_problem(40, 48, order=order)
+    grid = exact_grid(40, 48, 16, symmetric)
     plain = plain_sweep(weight, factors, grid=grid)
     same(fused_sweep(weight, factors, grid=grid, shape=SMALL), plain)
     halves = (weight / 0.25 % 1 == 0.5).sum()
@@ -65,33 +65,32 @@ def test_codes_equal_the_plain_sweeps_bit_for_bit_ties_included(symmetric, order
 @pytest.mark.parametrize("quantise", [False, True], ids=["prune", "prune and round"])
 @pytest.mark.parametrize("pattern", [Pattern(2, 4), Pattern(1, 2), Pattern(3, 8)], ids=str)
 def test_n_of_m_chosen_in_the_kernel_is_the_plain_choice(pattern, quantise):
-    weight, factors = exact_problem(33, 64, seed=pattern.of, on_grid=quantise)
-    grid = exact_grid(33, 64, 32, False) if quantise else None
+    weight, factors = exact_problem(33, 32, seed=pattern.of, on_grid=quantise)
+    grid = exact_grid(33, 32, 16, False) if quantise else None
 
     def select(score):
         return keep_n_of_m(score.T, pattern).T
 
     keep = torch.rand(weight.shape, generator=torch.Generator().manual_seed(9)) > 0.1
-    for before in (None, keep):
-        how = {"grid": grid, "keep": before, "select": select, "every": pattern.of}
-        same(fused_sweep(weight, factors, pattern=pattern, shape=SMALL, **how), plain_sweep(weight, factors, **how))
+    how = {"grid": grid, "keep": keep if quantise else None, "select": select, "every": pattern.of}
+    same(fused_sweep(weight, factors, pattern=pattern, shape=SMALL, **how), plain_sweep(weight, factors, **how))
 
 
 def test_one_threshold_for_all_rows_of_a_block_is_the_plain_choice():
-    weight, factors = exact_problem(20, 96, seed=3, on_grid=False)
+    weight, factors = exact_problem(20, 48, seed=3, on_grid=False)
 
     def select(score):
         return drop_lowest(score.reshape(1, -1), 0.5).view(score.shape)
 
-    for every in (32, 64):
+    for every in (16, 32):
         how = {"select": select, "every": every}
         same(fused_sweep(weight, factors, shape=SMALL, **how), plain_sweep(weight, factors, **how))
 
 
 def test_a_mask_that_was_there_before_is_kept():
-    weight, factors = exact_problem(8, 64)
-    keep = torch.rand(8, 64, generator=torch.Generator().manual_seed(2)) > 0.5
-    grid = exact_grid(8, 64, 64, True)
+    weight, factors = exact_problem(8, 32)
+    keep = torch.rand(8, 32, generator=torch.Generator().manual_seed(2)) > 0.5
+    grid = exact_grid(8, 32, 32, True)
     same(
         fused_sweep(weight, factors, grid=grid, keep=keep, shape=SMALL),
         plain_sweep(weight, factors, grid=grid, keep=keep),
@@ -106,10 +105,10 @@ def test_a_width_that_fills_no_block_is_filled_up():
 
 def test_real_numbers_agree_up_to_rounding():
     draw = torch.Generator().manual_seed(0)
-    weight = torch.randn(32, 64, generator=draw)
-    inputs = torch.randn(256, 64, generator=draw) @ (torch.randn(64, 64, generator=draw) + 8 * torch.eye(64))
+    weight = torch.randn(32, 32, generator=draw)
+    inputs = torch.randn(256, 32, generator=draw) @ (torch.randn(32, 32, generator=draw) + 8 * torch.eye(32))
     factors = feedback(inputs.T @ inputs, 0.01, descending=True)
-    grid = fit_grid(weight, bits=4, group_size=32, symmetric=True, search=True)
+    grid = fit_grid(weight, bits=4, group_size=16, symmetric=True, search=True)
     fused = fused_sweep(weight, factors, grid=grid, shape=SMALL)
     plain = plain_sweep(weight, factors, grid=grid)
     assert (fused.result == plain.result).float().mean() >= 0.999
@@ -122,9 +121,9 @@ def test_real_numbers_agree_up_to_rounding():
 
 
 def test_without_coupling_it_is_rounding_to_nearest():
-    weight, _ = exact_problem(8, 32)
-    identity = Feedback(gain=torch.eye(32), cost=torch.ones(32), order=None, damping=0.01)
-    grid = exact_grid(8, 32, 32, False)
+    weight, _ = exact_problem(8, 16)
+    identity = Feedback(gain=torch.eye(16), cost=torch.ones(16), order=None, damping=0.01)
+    grid = exact_grid(8, 16, 16, False)
     assert torch.equal(fused_sweep(weight, identity, grid=grid, shape=SMALL).result, grid.offsets(weight))
 
 
