@@ -16,8 +16,6 @@ PER_LANE = 8
 BLOCK = LANES * PER_LANE
 FARTHEST = 16
 """Columns that one stored entry can move on: a gap of 15 and the entry itself."""
-ROWS = 4
-"""Rows that one program works on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +111,8 @@ def matvec(x: Tensor, weight: GapSparse) -> Tensor:
 
     padded = torch.nn.functional.pad(x, (0, weight.reach - x.shape[1]))
     out = torch.empty(len(x), weight.n_out, dtype=x.dtype, device=x.device)
-    gap_matvec_kernel[(-(-weight.n_out // ROWS), len(x))](
+    gap_matvec_kernel[(weight.n_out, len(x))](
         padded, weight.values, weight.gaps, weight.starts, out, weight.n_out, padded.stride(0),
-        ROWS=ROWS, LANES=LANES, STAGES=3, num_warps=ROWS,
+        LANES=LANES, STAGES=1, num_warps=1,
     )  # fmt: skip
     return out

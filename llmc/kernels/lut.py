@@ -6,6 +6,7 @@ alpha_b = scale * 2**b / 2, and is better served by the kernels for grids.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -18,8 +19,8 @@ from llmc.kernels.workspace import arrival_counters
 
 TABLE_WORDS = 16
 """KW of the tables' codes: a step is 128 columns."""
-PLANE_WORDS = 16
-"""KW of binary planes: a step is 512 columns."""
+PLANE_WORDS = 8
+"""KW of binary planes: a step is 256 columns."""
 ROWS = 128
 MOST_ROWS_OF_X = 16
 
@@ -69,24 +70,22 @@ def tables(codes: Tensor, table: Tensor) -> Tables:
 def planes_of(bits: Tensor, alpha: Tensor, bias: Tensor, group_size: int) -> Planes:
     """Binary planes in the kernel's layout.
 
-    Shapes: bits (q, out, in) bool; alpha (q, out, groups); bias (out, groups); the width a multiple of 512 and the
-    group of 128, 256 or 512.
+    Shapes: bits (q, out, in) bool; alpha (q, out, groups); bias (out, groups); the width a multiple of 256 and the
+    group of 128 or 256.
     """
-    q, n_out, n_in = bits.shape
+    _, n_out, n_in = bits.shape
     step = step_size(1, PLANE_WORDS)
-    if n_in % step or group_size not in (128, 256, 512):
+    if n_in % step or group_size not in (128, 256):
         raise UserError(
             f"binary planes of {n_in} columns in groups of {group_size} don't fit the kernel",
-            hint=f"use a multiple of {step} columns and groups of 128, 256 or 512",
+            hint=f"use a multiple of {step} columns and groups of 128 or 256",
         )
     fill = (0, -n_out % ROW_TILE)
     rows = torch.nn.functional.pad(bits.to(torch.uint8), (0, 0, *fill))
     turned = torch.nn.functional.pad(alpha.transpose(1, 2), fill).to(torch.float16).contiguous()
     offset = torch.nn.functional.pad(bias.T.float(), fill) - turned.float().sum(0)
     words = torch.stack([pack_planar(plane.contiguous(), 1, PLANE_WORDS) for plane in rows])
-    return Planes(
-        words=words, alpha=turned, offset=offset.contiguous(), group_size=group_size, n_out=n_out, n_in=n_in
-    )
+    return Planes(words=words, alpha=turned, offset=offset.contiguous(), group_size=group_size, n_out=n_out, n_in=n_in)
 
 
 def dequantised(weight: Tables | Planes) -> Tensor:
@@ -127,7 +126,7 @@ def matmul(x: Tensor, weight: Tables | Planes, *, split: int = 1) -> Tensor:
 
 
 def _launch(
-    x16: Tensor, weight: Tables | Planes, places: tuple[object, ...], settings: dict[str, object], n_steps: int
+    x16: Tensor, weight: Tables | Planes, places: tuple[object, ...], settings: Mapping[str, int], n_steps: int
 ) -> None:
     from llmc.kernels.lut_triton import bcq_kernel, table_kernel
 

@@ -15,8 +15,8 @@ def table_kernel(
 ):  # fmt: skip
     """One tile of BN outputs and one share of the steps; W = table[row, code]. Grid: (n_padded / BN, SPLIT).
 
-    words: 4-bit codes, pair-planar. table (groups, n_padded, 16) float16; GROUP_STEPS: steps in a group, 0 for one group
-    a row. The table lies in registers, a look-up is a shuffle. The rest as in `wq_narrow_kernel`.
+    words: 4-bit codes, pair-planar. table (groups, n_padded, 16) float16; GROUP_STEPS: steps in a group, 0 where a row
+    is one group. The table lies in registers, a look-up is a shuffle. The rest as in `wq_narrow_kernel`.
     """
     tile, share = tl.program_id(0), tl.program_id(1)
     n = tile * BN + tl.arange(0, BN)
@@ -31,10 +31,12 @@ def table_kernel(
     for step in tl.range(first, last, num_stages=STAGES):
         w = tl.load(w_at + step * KW, eviction_policy="evict_first")
         if GROUP_STEPS > 0:
-            values = tl.load(table + (step // GROUP_STEPS).to(tl.int64) * (n_padded * 16) + entry)
+            values = tl.load(table + (step // GROUP_STEPS) * (n_padded * 16) + entry)
         for j in tl.static_range(4):
-            codes = tl.join((w >> (4 * j)) & 15, (w >> (4 * j + 16)) & 15).reshape(BN, 2 * KW)
-            acc = tl.dot(tl.gather(values, codes, 1), tl.load(x_at + step * (8 * KW) + j * 2 * KW), acc)
+            low = tl.gather(values, (w >> (4 * j)) & 15, 1)
+            high = tl.gather(values, (w >> (4 * j + 16)) & 15, 1)
+            decoded = tl.join(low, high).reshape(BN, 2 * KW)
+            acc = tl.dot(decoded, tl.load(x_at + step * (8 * KW) + j * 2 * KW), acc)
     store_shares(acc, n, m, tile, share, out, partial, arrived, n_out, n_padded, n_rows, BM, SPLIT)
 
 

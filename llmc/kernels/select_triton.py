@@ -18,13 +18,14 @@ def ordered(score):
 
 @jit
 def threshold(key, inside, n_lowest):
-    """The n_lowest-th lowest key: 32 halvings, each one count. A sign bit first, then magnitudes."""
-    low = tl.full((), -2147483648, tl.int64)
-    for s in tl.static_range(32):
-        t = low + (1 << (31 - s))
-        below = tl.sum((inside & (key.to(tl.int64) < t)).to(tl.int32), 0)
+    """The n_lowest-th lowest key: 32 halvings, each one count. The sign first, then the magnitude's bits."""
+    negative = tl.sum((inside & (key < 0)).to(tl.int32), 0)
+    low = tl.where(negative < n_lowest, 0, -2147483648)
+    for s in tl.static_range(31):
+        t = low + (1 << (30 - s))
+        below = tl.sum((inside & (key < t)).to(tl.int32), 0)
         low = tl.where(below < n_lowest, t, low)
-    return low.to(tl.int32)
+    return low
 
 
 @jit

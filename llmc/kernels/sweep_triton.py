@@ -11,9 +11,9 @@ from llmc.kernels._triton_compat import jit, jit_unspecialised, tl
 
 
 @jit
-def row_of(tile, k, I: tl.constexpr):  # noqa: E741
-    """Row I of a (SB, RB) float32 tile: a sum of integers with one term, which becomes a register move."""
-    bits = tl.where(k[:, None] == I, tile.to(tl.int32, bitcast=True), 0)
+def row_of(tile, k, INDEX: tl.constexpr):
+    """Row INDEX of a (SB, RB) float32 tile: a sum of integers with one term, which becomes a register move."""
+    bits = tl.where(k[:, None] == INDEX, tile.to(tl.int32, bitcast=True), 0)
     return tl.sum(bits, 0).to(tl.float32, bitcast=True)
 
 
@@ -21,43 +21,8 @@ def row_of(tile, k, I: tl.constexpr):  # noqa: E741
 def divided(dividend, divisor, inverse):
     """dividend / divisor, rounded as IEEE 754 has it, given the rounded inverse of the divisor.
 
-    Source: Markstein 1990, IBM J. Res. Dev. 34(1), on division by a rounded inverse. The division instruction's slow path is a call, around
-    which the compiler would spill. Deviation: no care for quotients beyond 1e30, or so small that they round to 0.
-    """
-    quotient = dividend * inverse
-    quotient = tl.fma(tl.fma(-quotient, divisor, dividend), inverse, quotient)
-    return tl.fma(tl.fma(-quotient, divisor, dividend), inverse, quotient)
-
-
-@jit
-def chosen(current, short, keep, k, gain, cost, c0, ld_gain, START: tl.constexpr, KEEP: tl.constexpr, OF: tl.constexpr):
-    """`keep` with the choice for columns START … START + OF made: the KEEP highest scores of each row stay.
-
-    What the weights would be if all columns before were settled and none of these pruned comes of a triangular
-    system; of equal scores the lower column is dropped, and what was pruned before comes before everything.
-    """
-    within = (k >= START) & (k < START + OF)
-    heard = current - short
-    for j in tl.static_range(START, START + OF):
-        row = row_of(heard, k, j)
-        passed = tl.load(gain + (c0 + j) * ld_gain + c0 + k, mask=within & (k > j), other=0.0)
-        heard = tl.where((within & (k > j))[:, None], heard - row[None, :] * passed[:, None], heard)
-    running = short + heard
-    score = running * running * tl.load(cost + c0 + k, mask=within, other=0.0)[:, None]
-    score = tl.where(keep > 0.0, score, -1.0)
-    rank = tl.zeros(current.shape, tl.int32)
-    for j in tl.static_range(START, START + OF):
-        other = row_of(score, k, j)[None, :]
-        rank += ((other < score) | ((other == score) & (k > j)[:, None])).to(tl.int32)
-    return tl.where(within[:, None] & (rank < OF - KEEP), 0.0, keep)
-
-
-@jit
-def divided(dividend, divisor, inverse):
-    """dividend / divisor, rounded as IEEE 754 has it, given the rounded inverse of the divisor.
-
-    Source: Markstein 1990, IBM J. Res. Dev. 34(1), on division by a rounded inverse. The division instruction's slow path is a call, around
-    which the compiler would spill. Deviation: no care for quotients beyond 1e30, or so small that they round to 0.
+    Source: Markstein 1990, IBM J. Res. Dev. 34(1), on division by a rounded inverse. The compiler's own division calls
+    a slow path, around which it would spill. Deviation: no care for quotients beyond 1e30 or far below a half.
     """
     quotient = dividend * inverse
     quotient = tl.fma(tl.fma(-quotient, divisor, dividend), inverse, quotient)
@@ -99,7 +64,8 @@ def sweep_block_kernel(
     compiler spill. current (columns, ld) float32 holds weights with all feedback from columns before `start`, and gets
     the results: weights or, where BITS is not 0, whole numbers (code - zero). short, the same shape, holds the original
     weights and gets by how much the results fall short of them. keep, the same shape, uint8, is read where HAS_KEEP or
-    OF, and gets the choice where OF. scale, inverse, lowest (groups, ld) and group (columns,) int32 serve where BITS is not 0.
+    OF, and gets the choice where OF. scale, inverse, lowest (groups, ld) and group (columns,) int32 serve where BITS is
+    not 0.
     """
     r = tl.program_id(0) * RB + tl.arange(0, RB)
     k = tl.arange(0, SB)
@@ -121,6 +87,8 @@ def sweep_block_kernel(
             if OF > 0:
                 if i % OF == 0:
                     kept = chosen(T, S, kept, k, gain, cost, c0, ld_gain, i, KEEP, OF)
+                if i % 4 == 0:
+                    tl.debug_barrier()  # or the compiler loads all of gain at once, and spills
             w = row_of(T, k, i)
             if BITS > 0:
                 s = row_of(step, k, i)

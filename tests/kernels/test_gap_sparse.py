@@ -16,7 +16,9 @@ def sparse(rows, width, sparsity, seed=0):
 
 def test_decoding_is_the_inverse_of_encoding_at_every_awkward_gap():
     weight = torch.zeros(8, 400, dtype=torch.float16)
-    for row, columns in enumerate([[], range(400), [399], [0], [15, 31, 32], [16, 33, 51], [17, 100, 399], [0, 16, 32]]):
+    for row, columns in enumerate(
+        [[], range(400), [399], [0], [15, 31, 32], [16, 33, 51], [17, 100, 399], [0, 16, 32]]
+    ):
         weight[row, list(columns)] = torch.arange(1, len(columns) + 1, dtype=torch.float16)
     weight[1, 3], weight[1, 4], weight[1, 5] = float("nan"), float("inf"), -0.0
     expected = weight.clone()
