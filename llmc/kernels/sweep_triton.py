@@ -52,6 +52,27 @@ def chosen(current, short, keep, k, gain, cost, c0, ld_gain, START: tl.constexpr
     return tl.where(within[:, None] & (rank < OF - KEEP), 0.0, keep)
 
 
+@jit
+def rounded(w, scale, inverse, lowest, BITS: tl.constexpr, SYMMETRIC: tl.constexpr):
+    """The nearest whole number of scales that the grid has, ties to even, by a sum that has no room for fractions."""
+    w = (divided(w, scale, inverse) + 12582912.0) - 12582912.0
+    if SYMMETRIC:
+        return tl.minimum(tl.maximum(w, -(1 << (BITS - 1))), (1 << (BITS - 1)) - 1)
+    else:
+        return tl.minimum(tl.maximum(w, lowest), lowest + ((1 << BITS) - 1))
+
+
+@jit
+def pass_on(current, S, gain, r, k, c0, c1, ld, ld_gain, SB: tl.constexpr):
+    """Feeds the shortfalls of the sub-block at c0 to that at c1, one column after the other."""
+    later = (c1 + k).to(tl.int64)[:, None] * ld + r[None, :]
+    V = tl.load(current + later)
+    for i in tl.static_range(SB):
+        passed = tl.load(gain + (c0 + i) * ld_gain + c1 + k)
+        V += row_of(S, k, i)[None, :] * passed[:, None]
+    tl.store(current + later, V)
+
+
 @jit_unspecialised("ld")
 def sweep_block_kernel(
     current, short, gain, cost, keep, scale, inverse, lowest, group, ld, ld_gain, start,
@@ -81,8 +102,7 @@ def sweep_block_kernel(
             of_group = tl.load(group + c0 + k).to(tl.int64)[:, None] * ld + r[None, :]
             step = tl.load(scale + of_group)
             inv = tl.load(inverse + of_group)
-            if not SYMMETRIC:
-                low = tl.load(lowest + of_group)
+            low = step if SYMMETRIC else tl.load(lowest + of_group)
         for i in tl.static_range(SB):
             if OF > 0:
                 if i % OF == 0:
@@ -92,12 +112,7 @@ def sweep_block_kernel(
             w = row_of(T, k, i)
             if BITS > 0:
                 s = row_of(step, k, i)
-                w = (divided(w, s, row_of(inv, k, i)) + 12582912.0) - 12582912.0  # to a whole number, ties to even
-                if SYMMETRIC:
-                    w = tl.minimum(tl.maximum(w, -(1 << (BITS - 1))), (1 << (BITS - 1)) - 1)
-                else:
-                    floor = row_of(low, k, i)
-                    w = tl.minimum(tl.maximum(w, floor), floor + ((1 << BITS) - 1))
+                w = rounded(w, s, row_of(inv, k, i), row_of(low, k, i), BITS, SYMMETRIC)
             if HAS_KEEP or OF > 0:
                 w = w * row_of(kept, k, i)
             fell = row_of(S, k, i) - (w * s if BITS > 0 else w)
@@ -110,10 +125,4 @@ def sweep_block_kernel(
         if OF > 0:
             tl.store(keep + at, kept.to(tl.uint8))
         for after in tl.range(sub + 1, N_SUBS, num_stages=1, loop_unroll_factor=1):
-            c1 = start + after * SB
-            later = (c1 + k).to(tl.int64)[:, None] * ld + r[None, :]
-            V = tl.load(current + later)
-            for i in tl.static_range(SB):
-                passed = tl.load(gain + (c0 + i) * ld_gain + c1 + k)
-                V += row_of(S, k, i)[None, :] * passed[:, None]
-            tl.store(current + later, V)
+            pass_on(current, S, gain, r, k, c0, start + after * SB, ld, ld_gain, SB)
