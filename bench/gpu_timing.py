@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-FLUSH_BYTES = 256 << 20
+FLUSH_BYTES = 1 << 30  # takes long enough that the launches after it are queued by then
 
 
 class Spread(NamedTuple):

@@ -81,7 +81,7 @@ def _wide(bits: int, words: int, limit: float, columns: int, gated: bool = False
         types=_types("x:h words:i scale:h zero:h out:h partial:f arrived:i gain:s"),
         constants={
             "BITS": bits, "KW": words, "SUBS": max(1, step // 128), "BN": 128, "BM": columns, "SPLIT": 1,
-            "GROUP_STEPS": 1, "HAS_ZERO": True, "EXACT_ZERO": True, "ASM": True, "STAGES": 3,
+            "GROUP_STEPS": 1, "HAS_ZERO": True, "ASM": True, "STAGES": 3,
         },
         per=lambda code: code.lanes / (128 * step),
         limit=limit,

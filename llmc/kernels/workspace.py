@@ -14,14 +14,11 @@ def arrival_counters(device: torch.device, n: int) -> Tensor:
 
     While a graph is captured and none are there yet, they are made, and zeroed, inside the graph.
     """
-    if n > N_COUNTERS:
-        return torch.zeros(n, dtype=torch.int32, device=device)
-    if device.type != "cuda":
+    if n > N_COUNTERS or device.type != "cuda":
         return torch.zeros(n, dtype=torch.int32, device=device)
     key = (device, torch.cuda.current_stream(device).cuda_stream)
     if key not in _counters:
-        made = torch.zeros(N_COUNTERS, dtype=torch.int32, device=device)
         if torch.cuda.is_current_stream_capturing():
-            return made
-        _counters[key] = made
+            return torch.zeros(n, dtype=torch.int32, device=device)
+        _counters[key] = torch.zeros(N_COUNTERS, dtype=torch.int32, device=device)
     return _counters[key]

@@ -81,19 +81,24 @@ def matmul(
 ) -> Tensor:
     """x W^T by the kernel that suits the number of rows. Shapes: x (…, in) float16, bfloat16 or float32 -> (…, out).
 
-    x counts as float16 in all but the widest products; sums are float32.
+    x counts as float16 in all but the widest products; sums are float32. With zero points that are not whole numbers
+    every product of more than 16 rows is a widest one.
     """
     rows = x.reshape(-1, x.shape[-1])
     out: Tensor
     if len(rows) == 0:
         out = x.new_empty(0, weight.n_out)
-    elif len(rows) > wide_rows:
+    elif len(rows) > (NARROW_ROWS if _fractional_zeros(weight) else wide_rows):
         out = torch.mm(rows, dequantise(weight, x.dtype).T)
     else:
         out = _fused(
             rows, weight, tiles or tiles_for(len(weight.words), _n_steps(weight), len(rows), _n_sms(x.device)), magic
         )
     return out.view(*x.shape[:-1], weight.n_out)
+
+
+def _fractional_zeros(weight: Planar) -> bool:
+    return weight.zero is not None and weight.zero.dtype == torch.float32
 
 
 def _n_sms(device: torch.device) -> int:
@@ -150,7 +155,7 @@ def _fused(x: Tensor, weight: Planar, tiles: Tiles, magic: bool) -> Tensor:
     else:
         wq_wide_kernel[(n_tiles, n_column_tiles, tiles.split)](
             x16, weight.words, weight.scale, zero, out, partial, arrived, weight.gain,
-            *sizes, len(x16), n_steps, share, EXACT_ZERO=zero.dtype == torch.float16, **settings,
+            *sizes, len(x16), n_steps, share, **settings,
         )  # fmt: skip
     return out
 

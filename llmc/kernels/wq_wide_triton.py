@@ -42,13 +42,13 @@ def wq_wide_kernel(
     x, words, scale, zero, out, partial, arrived, gain,
     n_in, n_out, n_padded, n_rows, rows_padded, n_steps, steps_per_split,
     BITS: tl.constexpr, KW: tl.constexpr, SUBS: tl.constexpr, BN: tl.constexpr, BM: tl.constexpr,
-    SPLIT: tl.constexpr, GROUP_STEPS: tl.constexpr, HAS_ZERO: tl.constexpr, EXACT_ZERO: tl.constexpr,
-    ASM: tl.constexpr, STAGES: tl.constexpr,
+    SPLIT: tl.constexpr, GROUP_STEPS: tl.constexpr, HAS_ZERO: tl.constexpr, ASM: tl.constexpr,
+    STAGES: tl.constexpr,
 ):  # fmt: skip
     """One tile of BN outputs by BM rows and one share of the steps. Grid: (n_padded / BN, rows_padded / BM, SPLIT).
 
-    x (rows_padded, n_in) float16, filled up with zeros. EXACT_ZERO: all zero points are whole numbers, so that
-    1024 + zero is exact in float16; else the difference is taken in float32. The rest as in `wq_narrow_kernel`.
+    x (rows_padded, n_in) float16, filled up with zeros. Zero points must be whole numbers, so that 1024 + zero is exact
+    in float16. The rest as in `wq_narrow_kernel`.
     """
     n_planes: tl.constexpr = 16 if BITS == 3 else 16 // BITS
     row_words: tl.constexpr = 3 * KW if BITS == 3 else KW
@@ -70,10 +70,7 @@ def wq_wide_kernel(
             z = raised_zero(zero, group * n_padded + n, BN, BITS, HAS_ZERO)
             for j in tl.static_range(sub * (n_planes // SUBS), (sub + 1) * (n_planes // SUBS)):
                 tile = raised_plane(w0, w1, w2, j, BITS, ASM)
-                if EXACT_ZERO:
-                    tile = (tile - z.to(tl.float16)[:, None]) * s[:, None]
-                else:
-                    tile = ((tile.to(tl.float32) - z[:, None]) * s.to(tl.float32)[:, None]).to(tl.float16)
+                tile = (tile - z.to(tl.float16)[:, None]) * s[:, None]
                 acc = tl.dot(tile, tl.load(xs_at + j * 2 * KW), acc)
     tile_id = tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)
     store_shares(acc * gain, n, m, tile_id, share, out, partial, arrived, n_out, n_padded, n_rows, rows_padded, SPLIT)
