@@ -11,8 +11,8 @@ from llmc.compress._feedback import check_damping, prepare
 from llmc.compress._inputs import as_float
 from llmc.compress._method import Compressed, Kind, LayerStats, Needs
 from llmc.compress._quantising import check_grid, quantised
+from llmc.kernels.sweep import sweep
 from llmc.ops.grid import fit_grid
-from llmc.ops.sweep import sweep
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,10 @@ from llmc.compress._inputs import as_float
 from llmc.compress._method import Compressed, Kind, LayerStats, Needs
 from llmc.compress._pruning import DEFAULT_SPARSITY, check_sparsity, pattern_of, pruned
 from llmc.compress._quantising import check_grid, quantised
+from llmc.kernels.sweep import sweep
 from llmc.ops.grid import Grid, fit_grid
 from llmc.ops.masks import Pattern, check_divides, drop_lowest, keep_n_of_m
-from llmc.ops.sweep import Select, sweep
+from llmc.ops.sweep import Select
 
 BLOCK = 128
 """Columns over which one threshold chooses, across all rows."""
@@ -77,6 +78,7 @@ class SparseGPT:
             keep=keep,
             select=_chooser(self.sparsity, pattern),
             every=BLOCK if pattern is None else pattern.of,
+            pattern=pattern,
         )
         assert chosen is not None
         if grid is None:

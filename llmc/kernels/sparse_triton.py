@@ -1,0 +1,38 @@
+"""y = W x for an unstructured sparse W stored as values and 4-bit gaps, and one to a few rows of x."""
+
+from __future__ import annotations
+
+from llmc.kernels._triton_compat import jit, tl
+
+
+@jit
+def gap_matvec_kernel(x, values, gaps, starts, out, n_out, x_stride, LANES: tl.constexpr, STAGES: tl.constexpr):
+    """One row of W, by one warp, for one row of x. Grid: (n_out, rows of x).
+
+    A block is 8 LANES values: value 2 p + h of lane l stands at half h of word p * LANES + l, and the lane's eight gaps
+    in one word, lowest first. A gap is how many columns are skipped before the value. starts (n_out + 1,) int32 in
+    blocks. x (rows, x_stride) is filled up with zeros for as far as a last block's padding may reach, so that nothing
+    is masked. out (rows, n_out).
+    """
+    row, m = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    lane = tl.arange(0, LANES)
+    x += m * x_stride
+    first = tl.load(starts + row)
+    last = tl.load(starts + row + 1)
+    col = 0
+    acc = tl.zeros((LANES,), tl.float32)
+    for block in tl.range(first, last, num_stages=STAGES):
+        g = tl.load(gaps + block * LANES + lane, eviction_policy="evict_first")
+        pairs = (g & 0x0F0F0F0F) + ((g >> 4) & 0x0F0F0F0F)
+        pairs = pairs + (pairs >> 8)
+        total = ((pairs + (pairs >> 16)) & 0xFF) + 8  # the columns that this lane's eight values span
+        c = tl.cumsum(total, 0) - total + col
+        col += tl.sum(total, 0)
+        for p in tl.static_range(4):
+            word = tl.load(values + (block * 4 + p) * LANES + lane, eviction_policy="evict_first")
+            for h in tl.static_range(2):
+                c += (g >> (8 * p + 4 * h)) & 15
+                value = (word >> (16 * h)).to(tl.int16).to(tl.float16, bitcast=True).to(tl.float32)
+                acc += value * tl.load(x + c).to(tl.float32)
+                c += 1
+    tl.store(out + m * n_out + row, tl.sum(acc, 0).to(out.dtype.element_ty))

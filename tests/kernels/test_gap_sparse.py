@@ -1,0 +1,51 @@
+"""Values and 4-bit gaps: an identity at every awkward gap, exact byte counts, and the product in the interpreter."""
+
+import pytest
+import torch
+
+from llmc.kernels.gap_sparse import BLOCK, decode, encode, matvec
+
+pytest.importorskip("triton", reason="the interpreter comes with triton")
+
+
+def sparse(rows, width, sparsity, seed=0):
+    draw = torch.Generator().manual_seed(seed)
+    weight = torch.randn(rows, width, generator=draw)
+    return weight.masked_fill_(torch.rand(rows, width, generator=draw) < sparsity, 0.0).half()
+
+
+def test_decoding_is_the_inverse_of_encoding_at_every_awkward_gap():
+    weight = torch.zeros(8, 400, dtype=torch.float16)
+    for row, columns in enumerate(
+        [[], range(400), [399], [0], [15, 31, 32], [16, 33, 51], [17, 100, 399], [0, 16, 32]]
+    ):
+        weight[row, list(columns)] = torch.arange(1, len(columns) + 1, dtype=torch.float16)
+    weight[1, 3], weight[1, 4], weight[1, 5] = float("nan"), float("inf"), -0.0
+    expected = weight.clone()
+    expected[1, 5] = 0.0  # a stored -0 counts as zero
+    found = decode(encode(weight))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
+    assert not torch.signbit(found[1, 5])
+
+
+def test_it_takes_two_and_a_half_bytes_an_entry_and_four_a_row():
+    weight = torch.zeros(3, 600, dtype=torch.float16)
+    weight[0], weight[1, 5] = 1.0, 1.0  # 600 entries are 3 blocks, 1 is one, 0 none
+    assert encode(weight).size_bytes == 4 * BLOCK * 5 // 2 + 4 * 4
+    assert encode(weight).starts.tolist() == [0, 3, 4, 4]
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.9, 0.995, 1.0])
+def test_the_product_is_that_of_the_dense_matrix(sparsity):
+    weight = sparse(7, 700, sparsity)
+    x = torch.randn(2, 700, generator=torch.Generator().manual_seed(1)).half()
+    exact = x.double() @ weight.double().T
+    y = matvec(x, encode(weight))
+    assert (y.double() - exact).norm() <= 5e-4 * exact.norm()
+
+
+def test_a_one_hot_row_picks_exactly_one_column():
+    weight = sparse(5, 300, 0.8)
+    columns = torch.tensor([0, 15, 16, 17, 255, 256, 299])
+    x = torch.nn.functional.one_hot(columns, 300).half()
+    assert torch.equal(matvec(x, encode(weight)), weight[:, columns].T)
