@@ -22,10 +22,10 @@ BITS = (8, 4, 3, 2)
 GROUP = "32"
 COLUMNS = {
     "perplexity": ("kick/perplexity", "perplexity"),
-    "facts": ("kick/factoid_qa", "em"),
+    "facts": ("kick/factoid_qa", "contains"),
     "choice by text": ("kick/multiple_choice_qa", "acc_text"),
-    "by letter": ("kick/multiple_choice_qa", "acc"),
-    "open book, unseen": ("kick/retrieval_qa", "open_unseen"),
+    "by letter": ("kick/multiple_choice_qa", "letter"),
+    "open book": ("kick/retrieval_qa", "open"),
     "closed book": ("kick/retrieval_qa", "closed"),
     "summaries": ("kick/summarization", "facts"),
     "orders": ("kick/instruction_following", "obeyed"),
