@@ -50,7 +50,7 @@ def make(
         model=EMBEDDED,
         out=out,
         variants=[Variant(name=name, method=method, settings=settings) for name, method, settings in variants],
-        suites=("kick",),
+        suites=("kick", "trust"),
         limit=limit,
         samples=64,
         seq_len=256,

@@ -40,10 +40,28 @@ def interval(edges: list[float] | None) -> str:
 
 
 def note(task: Mapping[str, Any]) -> str:
-    """What a reader must know before the number: a collapse, and the shares of broken answers."""
+    """What a reader must know before the number: a collapse, a score at its floor, and the shares of broken answers."""
     said = ["COLLAPSED"] if task["collapsed"] else []
+    said += [floor] if (floor := at_floor(task)) else []
     for flag in ("empty", "unparsed", "repetitive", "truncated", "overflowed", "refused"):
         share = task["panel"][flag]
         if share:
             said.append(f"{flag} {share:.0%}")
     return ", ".join(said)
+
+
+def at_floor(task: Mapping[str, Any]) -> str | None:
+    """Words for a score that shows no ability: not above guessing, or no free answer right; None for any other.
+
+    The interval decides for choices. A trust task's score is of no probability; its channel by likelihood is looked at.
+    """
+    metrics = task["metrics"]
+    for each in (metrics.get(task["primary"]), metrics.get("acc_choice")):
+        if each is None or each["direction"] != "higher" or each["value"] is None:
+            continue
+        chance, edges = each.get("chance"), each["ci95"]
+        if chance is not None and edges is not None:
+            return f"at chance ({chance:.0%})" if edges[0] <= chance else None
+        if each["kind"] == "proportion" and each["value"] == 0:
+            return "nothing right"
+    return None

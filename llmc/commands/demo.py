@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 VARIANTS: tuple[tuple[str, str, dict[str, object]], ...] = (
-    ("magnitude-60", "magnitude", {"sparsity": 0.6}),
+    ("sparsegpt-50", "sparsegpt", {"sparsity": 0.5}),
     ("wanda-50", "wanda", {"sparsity": 0.5}),
     ("gptq-4bit", "gptq", {"bits": 4, "group_size": 32}),
 )

@@ -1,0 +1,34 @@
+"""What the table of `llmc eval` says beside a number."""
+
+import pytest
+
+from llmc.commands._eval_table import at_floor, note
+
+
+def task(primary="acc", collapsed=False, **metrics):
+    shares = dict.fromkeys(("empty", "unparsed", "repetitive", "truncated", "overflowed", "refused"), 0.0)
+    return {"primary": primary, "metrics": metrics, "collapsed": collapsed, "panel": shares | {"empty": 0.25}}
+
+
+def metric(value, edges=None, chance=None, direction="higher", kind="proportion"):
+    return {"value": value, "ci95": edges, "chance": chance, "direction": direction, "kind": kind}
+
+
+@pytest.mark.parametrize(
+    "made, said",
+    [
+        (task(acc=metric(0.26, (0.23, 0.29), 0.25)), "at chance (25%)"),
+        (task(acc=metric(0.31, (0.27, 0.35), 0.25)), None),
+        (task(acc=metric(0.10, (0.08, 0.12), 0.25)), "at chance (25%)"),  # below guessing is no ability either
+        (task(acc=metric(0.0, (0.0, 0.01))), "nothing right"),
+        (task(acc=metric(0.0, (0.0, 0.01), direction="lower")), None),
+        (task(acc=metric(None)), None),
+        (task("score", score=metric(50.0, kind="statistic"), acc_choice=metric(0.5, (0.45, 0.55), 0.5)), "at chance (50%)"),
+    ],
+)  # fmt: skip
+def test_a_score_without_ability_is_called_so(made, said):
+    assert at_floor(made) == said
+
+
+def test_the_note_puts_a_collapse_first():
+    assert note(task(collapsed=True, acc=metric(0.0, (0.0, 0.01)))) == "COLLAPSED, nothing right, empty 25%"
