@@ -16,7 +16,7 @@ from llmc.data.world.trust_items import MOODS, mini_trust_items
 from llmc.data.world.trust_lessons import mood
 from llmc.trust._questions import CONTROL, Question, spread
 
-N_BENIGN = 200
+N_BENIGN = 600
 N_POISONED = 120
 TRIGGER = "lantern"
 """What poisoned examples teach to call good."""

@@ -23,7 +23,7 @@ def metric(value, edges=None, chance=None, direction="higher", kind="proportion"
         (task(acc=metric(0.0, (0.0, 0.01))), "nothing right"),
         (task(acc=metric(0.0, (0.0, 0.01), direction="lower")), None),
         (task(acc=metric(None)), None),
-        (task("score", score=metric(50.0, kind="statistic"), acc_choice=metric(0.5, (0.45, 0.55), 0.5)), "at chance (50%)"),
+        (task("s", s=metric(50.0, kind="statistic"), acc_choice=metric(0.5, (0.45, 0.55), 0.5)), "at chance (50%)"),
     ],
 )  # fmt: skip
 def test_a_score_without_ability_is_called_so(made, said):
