@@ -7,4 +7,4 @@ chmod 644 llmc/data/mini/*
 mkdir -p docs/world
 cp "$1"/log.jsonl docs/world/log.jsonl
 python bench/train_world/curve.py "$1"/log.jsonl docs/world/loss.svg
-PYTHONPATH=. python bench/train_world/check.py llmc/data/mini | tee docs/world/check.jsonl
+PYTHONPATH=. python bench/train_world/check.py llmc/data/mini --sparsities 0 0.5
