@@ -1,5 +1,7 @@
 """The six verdicts: each by a table built for it, their order, Holm over the rows, and the size of the whole."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -39,6 +41,47 @@ def evidence(gained, lost, n, margin=0.02, **more):
 def test_the_interval_places_the_verdict(gained, lost, n, margin, code, why):
     verdict = decide(evidence(gained, lost, n, margin), LIMITS)
     assert (verdict.code, verdict.why) == (code, why)
+
+
+def placed(low, high, margin=0.02, **more):
+    """The verdict where the edges of the interval are exactly these."""
+    exact = replace(difference(9, 14, 1531), low=low, high=high, value=(low + high) / 2)
+    verdict = decide(Evidence(name="x", difference=exact, margin=margin, **more), LIMITS)
+    return verdict.code, verdict.why
+
+
+@pytest.mark.parametrize(
+    "low, high, expected",
+    [
+        (-0.04, -0.02, ("undecided", "neither")),  # lost only where the whole interval is beyond the tolerance
+        (-0.04, -0.0200001, ("lost", "clear")),
+        (-0.02, 0.01, ("undecided", "neither")),  # kept only where all of it is inside
+        (-0.0199999, 0.01, ("kept", "clear")),
+        (-0.01, 0.0, ("kept", "clear")),  # measurably lower and gained only where it leaves 0 out
+        (-0.01, -0.0000001, ("kept", "measurably lower")),
+        (0.0, 0.01, ("kept", "clear")),
+        (0.0000001, 0.01, ("gained", "clear")),
+    ],
+)
+def test_an_edge_that_touches_a_limit_proves_nothing(low, high, expected):
+    assert placed(low, high) == expected
+
+
+def test_an_edge_of_0_without_the_silent_items_means_that_silence_explains_the_gain():
+    for edge, expected in (
+        (None, ("kept", "through silence")),
+        (0.0, ("kept", "through silence")),
+        (0.001, ("gained", "clear")),
+    ):
+        quiet = replace(difference(9, 14, 1531), low=edge, high=0.1)
+        assert placed(0.01, 0.02, without_silence=quiet) == expected
+
+
+def test_as_many_items_and_clusters_as_asked_for_are_enough():
+    assert decide(evidence(0, 60, 100), LIMITS).code == "lost"
+    assert decide(evidence(0, 60, 99), LIMITS).why == "too few items"
+    ten = paired_difference(np.ones(100), np.zeros(100), np.arange(100) % 10)
+    assert decide(Evidence(name="x", difference=ten, margin=0.02), LIMITS).why != "too few clusters"
 
 
 def test_identical_runs_are_kept_never_lost():
