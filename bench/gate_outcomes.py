@@ -25,31 +25,24 @@ POLICIES = {
     "release.toml": f"""rule = [{{ {KNOWLEDGE}, tolerance = {RELATIVE} }}]
 budget = [{{ id = "size", metric = "artifact_bytes", max_ratio = 0.6 }}]
 """,
+    "trust.toml": 'rule = [{ id = "trust", suite = "trust", level = "dimension", tolerance = { points = 3.0 } }]\n',
     "strict.toml": f"rule = [{{ {KNOWLEDGE}, tolerance = {{ points = 1.0 }} }}]\n",
     "wrong.toml": f"rule = [{{ {KNOWLEDGE}, tolerence = {{ points = 1.0 }} }}]\n",
 }
 COLUMNS = 140
 
 
-def cases(runs: Path) -> list[tuple[str, str]]:
-    """(what it shows, command) for the demo's runs: the three compressed ones, two stricter policies, a short run."""
-    broken = sorted(path.name for path in runs.glob("magnitude-*"))
-    gate = "llmc gate demo/runs/dense"
-    return [
-        ("Everything that is asked is kept, and the model is small enough", f"{gate} demo/runs/gptq-4bit"),
-        ("A loss is shown", f"{gate} demo/runs/wanda-50"),
-        *[("Pruned without looking at any text", f"{gate} demo/runs/{name}") for name in broken],
-        (
-            "A tolerance that this many items can't settle",
-            f"{gate} demo/runs/gptq-4bit --policy strict.toml",
-        ),
-        ("A mistake in the policy", f"{gate} demo/runs/gptq-4bit --policy wrong.toml"),
-        (
-            "Runs that measured different items: this one came from "
-            "`llmc eval demo/models/gptq-4bit --suite kick --scale mini --limit 50 --out short`",
-            f"{gate} short",
-        ),
-    ]
+GATE = "llmc gate demo/runs/dense"
+SHORT = "llmc eval demo/models/gptq-4bit --suite kick --scale mini --limit 50 --out short"
+CASES = [
+    ("All that is asked is kept, and the model is small enough", f"{GATE} demo/runs/gptq-4bit --policy release.toml"),
+    ("A loss is shown, and the model is too large", f"{GATE} demo/runs/wanda-50 --policy release.toml"),
+    ("A collapse: some answers are no answers", f"{GATE} demo/runs/wanda-50 --policy trust.toml"),
+    ("A tolerance that this many items can't settle", f"{GATE} demo/runs/gptq-4bit --policy strict.toml"),
+    ("A mistake in the policy", f"{GATE} demo/runs/gptq-4bit --policy wrong.toml"),
+    (f"Runs of different items; this one came from `{SHORT}`", f"{GATE} short --policy release.toml"),
+]
+"""(what it shows, command)."""
 
 
 def llmc(command: str, folder: Path) -> tuple[str, int]:
@@ -68,15 +61,14 @@ def outcomes(demo: Path, today: datetime.date) -> str:
         (folder / "demo").symlink_to(demo.resolve(), target_is_directory=True)
         for file, text in POLICIES.items():
             (folder / file).write_text(text)
-        made, code = llmc("llmc eval demo/models/gptq-4bit --suite kick --scale mini --limit 50 --out short", folder)
+        made, code = llmc(SHORT, folder)
         if code:
             raise RuntimeError(made)
         parts = [f"On the runs of `make demo` (llmc {__version__}, {today}), with these policies:\n"]
         parts += [f"```toml\n# {file}\n{text}```\n" for file, text in POLICIES.items()]
-        for said, command in cases(demo / "runs"):
-            shown = command if "--policy" in command else f"{command} --policy release.toml"
-            output, code = llmc(shown, folder)
-            parts.append(f"{said}:\n\n```\n$ {shown}\n{output}\nexit code {code}\n```\n")
+        for said, command in CASES:
+            output, code = llmc(command, folder)
+            parts.append(f"{said}:\n\n```\n$ {command}\n{output}\nexit code {code}\n```\n")
     return "\n".join(parts)
 
 

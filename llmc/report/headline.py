@@ -79,6 +79,8 @@ def recommendation(runs: Sequence[RunComparison]) -> str:
     if len(runs) == 1:
         return f"{best.facts.label} does not keep everything that was asked: {named}."
     none = f"None of the {len(runs)} runs keeps everything that was asked."
+    if set(counted) == {"undecided"}:
+        return f"Nearest is {best.facts.label}: nothing is shown to be lost, but {named}. {none}"
     return f"{none} Nearest is {best.facts.label}: {named}."
 
 

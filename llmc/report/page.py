@@ -245,7 +245,8 @@ def _heat(matrices: Sequence[Matrix]) -> dict[str, Any]:
 
 def _tally(run: RunComparison) -> str:
     counted = Counter(row.code for row in judged(run))
-    return ", ".join(f"{SIGNS[code]} {counted[code]} {WORDS[code]}" for code in CODES if counted[code])
+    # No line ends between a sign, its number and its word.
+    return ", ".join(f"{SIGNS[code]}\u00a0{counted[code]}\u00a0{WORDS[code]}" for code in CODES if counted[code])
 
 
 def _change_words(row: Row) -> str:

@@ -50,6 +50,14 @@ def test_of_runs_that_lack_something_the_one_that_lacks_least_is_named(three):
     assert recommendation([broken, lost]).count("x") >= 3 and "collapsed" not in recommendation([broken, lost])
 
 
+def test_a_run_that_lacks_only_certainty_is_named_before_what_no_run_does(three):
+    broken = three.comparison.runs[2]
+    open_ = [r.model_copy(update={"code": "undecided"}) for r in broken.readings]
+    said = recommendation([broken.model_copy(update={"readings": open_}), broken])
+    assert said.startswith("Nearest is broken: nothing is shown to be lost, but 3 undecided (closed book, ")
+    assert said.endswith("None of the 2 runs keeps everything that was asked.")
+
+
 def test_a_size_that_is_not_known_is_said_and_comes_after_known_ones(three):
     small, large, _ = three.comparison.runs
     unknown = small.model_copy(update={"size_ratio": None})
