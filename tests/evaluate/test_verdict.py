@@ -135,6 +135,16 @@ def test_undecided_says_how_many_items_would_settle_it():
     assert decide(evidence(9, 14, 1531, 0.02), LIMITS).needed is None
 
 
+def test_items_that_share_clusters_are_counted_as_items_when_more_are_asked_for():
+    """Every item four times over: the same error, four times the items."""
+    dense, compressed = np.ones(400), np.ones(400)
+    dense[:8], compressed[8:20] = 0.0, 0.0
+    alone = paired_difference(dense, compressed, np.arange(400))
+    fourfold = paired_difference(np.repeat(dense, 4), np.repeat(compressed, 4), np.repeat(np.arange(400), 4))
+    needed = [decide(Evidence(name="x", difference=d, margin=0.02), LIMITS).needed for d in (alone, fourfold)]
+    assert needed[1] == pytest.approx(4 * needed[0], rel=0.01)
+
+
 def test_the_smallest_detectable_change():
     """2.80 sqrt(flip rate / n), less the change itself."""
     verdict = decide(evidence(60, 60, 2000), LIMITS)
@@ -150,6 +160,7 @@ def test_holm_takes_back_a_loss_that_stands_only_alone():
     assert settle([row], LIMITS)[0].code == "lost"
     both = settle([row, evidence(0, 0, 2000)], LIMITS)
     assert [(v.code, v.why) for v in both] == [("undecided", "after Holm"), ("kept", "clear")]
+    assert both[0].needed > 800
     assert settle([row, evidence(0, 0, 2000)], Limits(min_items=100, holm=False))[0].code == "lost"
 
 

@@ -29,7 +29,13 @@ def rules(judge, runs, rule, more=""):
 
 @pytest.mark.parametrize(
     "low, high, limit, code",
-    [(0.0, 0.05, 0.05, "kept"), (0.06, 0.1, 0.05, "lost"), (0.04, 0.06, 0.05, "undecided"), (None, 1, 1, "undecided")],
+    [
+        (0.0, 0.05, 0.05, "kept"),
+        (0.06, 0.1, 0.05, "lost"),
+        (0.04, 0.06, 0.05, "undecided"),
+        (0.05, 0.06, 0.05, "undecided"),
+        (None, 1, 1, "undecided"),
+    ],
 )
 def test_a_limit_is_decided_by_the_whole_interval(low, high, limit, code):
     assert decide_limit(low, high, limit).code == code
