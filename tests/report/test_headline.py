@@ -1,5 +1,6 @@
 """Which run is named, and how: the sentences at the top of the page."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -32,6 +33,28 @@ def test_the_smallest_run_that_keeps_everything_is_taken_and_stands_first(three)
     assert three.comparison.title == (
         "Take small: it keeps all 3 knowledge tasks, the smallest of 2 runs that do; 4.2 × smaller on disk."
     )
+
+
+def test_the_front_holds_what_no_run_beats_on_size_and_score(three, judge, tmp_path):
+    small, large, broken = three.comparison.runs
+    assert small.score == large.score == 0.0
+    assert [run.on_front for run in (small, large, broken)] == [True, False, False]
+    assert (broken.score, broken.score_low, broken.score_high) == (None, None, None)
+    twins = judge(tmp_path / "dense", [tmp_path / "small", tmp_path / "small"])
+    assert [run.on_front for run in twins.comparison.runs] == [True, True]
+
+
+def test_the_mean_of_a_run_recovers_its_edges_from_those_of_its_rows(judge, tmp_path):
+    """By hand, on rows whose intervals are longer on one side."""
+    tasks = ("kick/closed_book", "kick/open_book")
+    dense = write_run(tmp_path / "d", replace(DENSE, tasks=tasks))
+    other = write_run(tmp_path / "o", replace(GPTQ, tasks=tasks, gained=0.0, lost=0.03, harm={}))
+    run = judge(dense, [other]).comparison.runs[0]
+    rows = [r.change for r in run.readings if r.level == "task"]
+    low = math.hypot(*(c.value - c.low for c in rows)) / 2
+    high = math.hypot(*(c.high - c.value for c in rows)) / 2
+    assert low > high + 0.05 and run.score == pytest.approx((rows[0].value + rows[1].value) / 2)
+    assert (run.score_low, run.score_high) == pytest.approx((run.score - low, run.score + high))
 
 
 def test_items_follow_their_runs_in_that_order(three):
