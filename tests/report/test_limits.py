@@ -113,6 +113,25 @@ def test_speed_is_decided_over_repeats_on_one_machine(judge, runs, compressed, m
     assert (compared.speed_ratio is None) == (machine == "B")
 
 
+@pytest.mark.parametrize(
+    "limits, code",
+    [
+        ("min = 14.0", "kept"),
+        ("min = 16.0", "lost"),
+        ("max = 16.0", "kept"),
+        ("max = 14.0", "lost"),
+        ("min = 15.0", "undecided"),
+        ("min = 14.0, min_ratio = 2.0", "lost"),  # the worst of several limits decides
+        ("min_ratio = 1.3, min = 15.0", "undecided"),
+    ],
+)
+def test_absolute_speeds_and_several_limits(judge, runs, limits, code):
+    bench(runs[0], [10.0, 10.1, 9.9, 10.0, 10.0])
+    bench(runs[1], [15.0, 15.2, 14.9, 15.1, 15.0])
+    budget = f'rule = []\nbudget = [{{ id = "s", metric = "decode_tokens_per_s", {limits} }}]'
+    assert judge(runs[0], [runs[1]], budget).comparison.runs[0].rules[0].code == code
+
+
 def test_the_ratio_of_timings_is_the_t_interval_of_its_logarithm():
     dense, other = [10.0, 10.1, 9.9, 10.0], [15.0, 15.2, 14.9, 15.1]
     logs = np.log(other) - np.log(dense)
