@@ -17,6 +17,10 @@ from llmc.report.svg import Axis, axis_over, drawing, element, line, mark, perce
 
 _ROW = 28
 _HEAT_STEPS = 6
+_FOOT = 20
+"""Pixels for each run without a mean, below the scale of the others."""
+_NAMED = 6
+"""Up to so many runs have their names beside their points; more would overlap."""
 
 
 def change_axis(rows: Sequence[Row]) -> Axis:
@@ -77,52 +81,62 @@ def size_chart(runs: Sequence[RunComparison], dense_label: str) -> Markup | None
     """Bytes on disk against mean change, every run numbered, the Pareto front drawn; None without sizes."""
     sized = [(i, r) for i, r in enumerate(runs, 1) if r.size_ratio is not None]
     shown = [(i, r) for i, r in sized if r.score is not None]
+    unscored = [(i, r) for i, r in sized if r.score is None]
     if not sized:
         return None
     sizes = Axis(0.0, max([1.05, *[(r.size_ratio or 0) * 1.05 for _, r in sized]]), 0.06)
     scores = [v for _, r in shown for v in (r.score, r.score_low, r.score_high) if v is not None]
     low, high = min([*scores, -1.0]), max([*scores, 1.0])
-    top, bottom = 14.0, 250.0
+    top, bottom = 32.0, 250.0
+    foot = bottom + _FOOT * len(unscored) + 6
 
     def y(score: float) -> float:
         return top + (bottom - top) * (high - score) / (high - low)
 
-    parts = []
+    parts = [text(0.0, 12, "mean change in points", "label", "start")]
     ticks = Axis(low, high).ticks(5)
     places = 0 if all(tick == int(tick) for tick in ticks) else 1
     for tick in ticks:
         said = number(tick, places)
         parts += [line(0.06, y(tick), 0.98, y(tick), "grid"), text(0.05, y(tick) + 4, said, "label", "end")]
     for share in sizes.ticks(5):
-        parts += [line(sizes.at(share), bottom, sizes.at(share), bottom + 5, "tick")]
-        parts += [text(sizes.at(share), bottom + 19, f"{share:g}×", "label")]
+        parts += [line(sizes.at(share), foot, sizes.at(share), foot + 5, "tick")]
+        parts += [text(sizes.at(share), foot + 19, f"{share:g}×", "label")]
+    parts += [text(0.98, foot + 36, "size on disk, dense = 1×", "label", "end")]
     front = sorted((r for _, r in shown if r.on_front), key=lambda r: r.size_ratio or 0.0)
     for left, right in itertools.pairwise(front):
         a, b = sizes.at(left.size_ratio or 0.0), sizes.at(right.size_ratio or 0.0)
         parts += [line(a, y(left.score or 0.0), b, y(right.score or 0.0), "front")]
     parts += [mark(sizes.at(1.0), y(0.0), "not-compared"), text(sizes.at(1.0), y(0.0) - 9, dense_label, "label", "end")]
     for index, run in shown:
-        parts += _point(index, run, sizes.at(run.size_ratio or 0.0), y)
-    for index, run in sized:
-        if run.score is None:
-            # Without a mean it stands at the foot, where its size alone can be read.
-            x = sizes.at(run.size_ratio or 0.0)
-            said = f"{index} {WORDS[worst_code(run)]}, no mean"
-            at, anchor = (x + 0.018, "start") if x < 0.6 else (x - 0.018, "end")
-            parts += [mark(x, bottom - 8, worst_code(run)), text(at, bottom - 4, said, "number", anchor)]
-    return drawing("size on disk against mean change in points", 276, *parts)
+        parts += _point(_run_name(index, run, len(runs)), run, sizes.at(run.size_ratio or 0.0), y)
+    for row, (index, run) in enumerate(unscored):
+        # Without a mean it stands below the scale, where its size alone can be read.
+        said = f"{_run_name(index, run, len(runs))}: {WORDS[worst_code(run)]}, no mean"
+        x, at = sizes.at(run.size_ratio or 0.0), bottom + _FOOT * (row + 0.5) + 6
+        parts += [mark(x, at, worst_code(run)), _beside(x, at, said)]
+    return drawing("size on disk against mean change in points", int(foot) + 42, *parts)
 
 
-def _point(index: int, run: RunComparison, x: float, place: Callable[[float], float]) -> list[Markup]:
+def _run_name(index: int, run: RunComparison, n_runs: int) -> str:
+    """A run's number in the table, with its name where there is room for names."""
+    return f"{index} {run.facts.label[:32]}" if n_runs <= _NAMED else str(index)
+
+
+def _beside(x: float, y: float, said: str) -> Markup:
+    """Words next to a point, on the side that has room."""
+    dx, anchor = (11, "start") if x < 0.6 else (-11, "end")
+    return element("text", said, x=percent(x), dx=dx, y=y + 4, class_="number", text_anchor=anchor)
+
+
+def _point(said: str, run: RunComparison, x: float, place: Callable[[float], float]) -> list[Markup]:
     code = worst_code(run)
     parts = []
     if run.score_low is not None and run.score_high is not None:
         low, high = place(run.score_low), place(run.score_high)
         parts.append(element("line", x1=percent(x), x2=percent(x), y1=low, y2=high, class_=f"whisker stroke-{code}"))
-    score = run.score or 0.0
-    parts.append(mark(x, place(score), code))
-    parts.append(text(x + 0.018, place(score) + 4, str(index), "number", "start"))
-    return parts
+    at = place(run.score or 0.0)
+    return [*parts, mark(x, at, code), _beside(x, at, said)]
 
 
 def worst_code(run: RunComparison) -> Code:

@@ -43,6 +43,9 @@ class Change(_Form):
     route: str = Field(description="how the interval was found")
     bootstrap: tuple[float, float] | None = Field(description="95 % cluster bootstrap of the same change; not decisive")
     mcnemar_mid_p: float | None
+    sign_flip_p: float | None = Field(
+        description="two-sided p of no change by swapping whole clusters, where marks are graded or clusters shared"
+    )
     p_loss: float | None = Field(description="one-sided p of a loss beyond the tolerance; only of rows shown lost")
 
 

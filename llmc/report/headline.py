@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -13,18 +14,14 @@ from llmc.report.rows import worst_first
 
 def run_headline(label: str, readings: Sequence[Row], size_ratio: float | None) -> str:
     """`GPTQ 4-bit keeps all 5 knowledge tasks and 7 of 8 trust dimensions; it loses fairness, −6.1 points …`."""
-    groups = [
-        ("knowledge task", [r for r in readings if r.level == "task" and r.dimension is None]),
-        ("trust dimension", [r for r in readings if r.level == "dimension"]),
-    ]
-    counted = [(noun, rows) for noun, rows in groups if rows]
-    kept = " and ".join(_kept_words(noun, rows) for noun, rows in counted)
-    rows = [row for _, group in counted for row in group]
+    kept = _kept_all(readings)
+    rows = [r for r in readings if r.level == "dimension" or (r.level == "task" and r.dimension is None)]
     parts = [f"{label} keeps {kept}" if kept else f"{label}: nothing was compared"]
     for code, verb in (("collapsed", "it collapses on"), ("lost", "it loses")):
         found = [r for r in worst_first(rows) if r.code == code]
         if found:
-            parts.append(f"{verb} {_listed([_with_change(r) if code == 'lost' else plain(r.name) for r in found])}")
+            told = [_with_change(r) for r in found] if code == "lost" else [plain(r.name) for r in found]
+            parts.append(f"{verb} {_listed(told, 2 if code == 'lost' else 4)}")
     for code, words in (("undecided", "undecided"), ("not-compared", "not compared")):
         found = [r for r in worst_first(rows) if r.code == code]
         if found:
@@ -64,28 +61,39 @@ def gate_banner(rows: Sequence[Row], size_ratio: float | None, speed_ratio: floa
 
 def recommendation(runs: Sequence[RunComparison]) -> str:
     """Which run to take: the smallest of those that keep everything, else what stands in the way of the nearest."""
-    good = [run for run in runs if all(row.code in ("kept", "gained") for row in judged(run))]
-    smaller = [run for run in good if run.size_ratio is not None]
-    if smaller:
-        best = min(smaller, key=lambda run: run.size_ratio or 0.0)
-        among = "" if len(good) == 1 else f", the smallest of {len(good)} that do"
-        return (
-            f"Take {best.facts.label}: it keeps everything that was asked{among}, {size_words(best.size_ratio or 1.0)}."
-        )
-    if good:
-        return f"Take {good[0].facts.label}: it keeps everything that was asked; its size is not known."
     if not runs:
         return "Nothing was compared."
-    nearest = min(runs, key=lambda run: (_distance(judged(run)), run.size_ratio or 9.9, run.facts.label))
-    rows = [row for row in worst_first(judged(nearest)) if row.code not in ("kept", "gained")]
+    best = min(runs, key=preference)
+    size = None if best.size_ratio is None else size_words(best.size_ratio)
+    good = sum(_keeps_all(run) for run in runs)
+    if good:
+        among = f", the smallest of {good} runs that do" if good > 1 and size is not None else ""
+        cost = "its size is not known" if size is None else size
+        return f"Take {best.facts.label}: it keeps {_kept_all(best.readings)}{among}; {cost}."
+    rows = [row for row in worst_first(judged(best)) if row.code not in ("kept", "gained")]
+    if not rows:
+        return "Nothing was compared."
     counted = Counter(row.code for row in rows)
     lack = ", ".join(f"{counted[code]} {WORDS[code]}" for code in CODES if counted[code])
-    named = f"{lack} ({_listed([plain(row.name) for row in rows])})"
-    size = "" if nearest.size_ratio is None else f"; {size_words(nearest.size_ratio)}"
+    named = f"{lack} ({_listed([plain(row.name) for row in rows])})" + ("" if size is None else f"; {size}")
     if len(runs) == 1:
-        return f"{nearest.facts.label} does not keep everything that was asked: {named}{size}."
+        return f"{best.facts.label} does not keep everything that was asked: {named}."
     none = f"None of the {len(runs)} runs keeps everything that was asked."
-    return f"{none} Nearest is {nearest.facts.label}: {named}{size}."
+    if set(counted) == {"undecided"}:
+        return f"Nearest is {best.facts.label}: nothing is shown to be lost, but {named}. {none}"
+    return f"{none} Nearest is {best.facts.label}: {named}."
+
+
+def preference(run: RunComparison) -> tuple[bool, tuple[int, ...], float, str]:
+    """What runs are sorted by, the one to take first: keeps everything, then the fewest bad verdicts, then size."""
+    good = _keeps_all(run)
+    distance = () if good else _distance(judged(run))
+    return not good, distance, math.inf if run.size_ratio is None else run.size_ratio, run.facts.label
+
+
+def _keeps_all(run: RunComparison) -> bool:
+    rows = judged(run)
+    return bool(rows) and all(row.code in ("kept", "gained") for row in rows)
 
 
 def judged(run: RunComparison) -> list[Row]:
@@ -96,6 +104,15 @@ def judged(run: RunComparison) -> list[Row]:
 def _distance(rows: Sequence[Row]) -> tuple[int, ...]:
     counted = Counter(row.code for row in rows)
     return tuple(counted[code] for code in CODES)
+
+
+def _kept_all(readings: Sequence[Row]) -> str:
+    """`all 5 knowledge tasks and 7 of 8 trust dimensions`; empty without rows of either."""
+    groups = [
+        ("knowledge task", [r for r in readings if r.level == "task" and r.dimension is None]),
+        ("trust dimension", [r for r in readings if r.level == "dimension"]),
+    ]
+    return " and ".join(_kept_words(noun, rows) for noun, rows in groups if rows)
 
 
 def _kept_words(noun: str, rows: Sequence[Row]) -> str:
@@ -122,8 +139,8 @@ def _needing(row: Row) -> str:
     return f"{row.name} (about {rounded(max(row.change.needed - row.change.n, 1)):,} more items)"
 
 
-def _listed(names: Sequence[str]) -> str:
-    shown = list(names[:4])
+def _listed(names: Sequence[str], most: int = 4) -> str:
+    shown = list(names[:most])
     more = len(names) - len(shown)
     if more:
         shown.append(f"{more} more")

@@ -45,6 +45,8 @@ class Joined:
     _measured: dict[tuple[str, str], Measured] = field(default_factory=dict, repr=False)
     drawn: dict[tuple[str, str], tuple[float, float] | None] = field(default_factory=dict, repr=False)
     """Bootstrap intervals by task and metric, drawn once."""
+    flipped: dict[tuple[str, str], float | None] = field(default_factory=dict, repr=False)
+    """Sign-flip p-values by task and metric, drawn once."""
 
     def measured(self, task: str, metric: str = "primary") -> Measured:
         """The difference of one task's metric, worked out once."""

@@ -13,7 +13,7 @@ from llmc.errors import Exit, UserError
 from llmc.report.budgets import budget_row, comparable_benches, ratio_interval
 from llmc.report.comparison import Comparison, PolicyFacts, Row, RunComparison
 from llmc.report.facts import health, matrices, run_facts
-from llmc.report.headline import gate_banner, recommendation, run_headline
+from llmc.report.headline import gate_banner, preference, recommendation, run_headline
 from llmc.report.joined import Joined, join
 from llmc.report.limits import limit_rows
 from llmc.report.policy import DEFAULT_RULES, Level, Rule
@@ -38,7 +38,10 @@ class Compared:
 def compare(
     dense: Run, others: Sequence[Run], file: PolicyFile, *, now: datetime.datetime, command: str = ""
 ) -> Compared:
-    """Every run against dense, under one policy. Raises `NotComparable` where runs measure different things."""
+    """Every run against dense, under one policy, the run to take first.
+
+    Raises `NotComparable` where runs measure different things.
+    """
     policy = file.policy
     noise = None if policy.compare.noise_run is None else load_run(_beside(file, policy.compare.noise_run))
     judging = Judging(file=file, today=now.date())
@@ -46,7 +49,8 @@ def compare(
     for other in others:
         log.info("joining %s with %s", other.label, dense.label)
         joined.append(join(dense, other, policy, noise))
-    runs = [_judge_run(one, judging) for one in joined]
+    judged = sorted(((_judge_run(one, judging), one) for one in joined), key=lambda pair: preference(pair[0]))
+    runs, joined = [run for run, _ in judged], [one for _, one in judged]
     runs = [run.model_copy(update={"on_front": _on_front(run, runs)}) for run in runs]
     said = recommendation(runs)
     comparison = Comparison(

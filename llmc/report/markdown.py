@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from llmc.evaluate.verdict import CODES
 from llmc.evaluate.wording import SIGNS, WORDS
 from llmc.report.comparison import Comparison, Row, RunComparison
-from llmc.report.headline import size_words
 from llmc.report.rows import worst_first
 
 MAX_BYTES = 60_000
@@ -64,7 +63,7 @@ def _cost(run: RunComparison) -> str:
 def _size(run: RunComparison) -> str:
     if run.size_ratio is None:
         return "size unknown"
-    return f"size {run.size_ratio:.2f} of dense ({size_words(run.size_ratio)})"
+    return f"size {run.size_ratio:.2f} of dense"
 
 
 def _rule_table(rows: Sequence[Row], limit: int) -> list[str]:

@@ -17,7 +17,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from llmc.errors import UserError
-from llmc.evaluate.verdict import CODES
+from llmc.evaluate.verdict import CODES, Code
 from llmc.evaluate.wording import SIGNS, WORDS, number, plain
 from llmc.report import charts
 from llmc.report.comparison import Health, Matrix, Row, RunComparison, Spread
@@ -96,6 +96,8 @@ def _render(
         blocks=[Markup(block) for block in blocks],
         many=len(c.runs) > 1,
         gated=not c.policy.built_in,
+        shared_gaps=_shared_gaps(c.runs),
+        used_codes=_used_codes(c.runs),
         size_svg=charts.size_chart(c.runs, c.dense.label),
         tasks=flips.tasks,
         kinds=KINDS,
@@ -198,6 +200,23 @@ def _cut(text: str) -> str:
 # ---- words for the template ------------------------------------------------------------------------------------
 
 
+def _shared_gaps(runs: Sequence[RunComparison]) -> list[str]:
+    """What no run measured."""
+    return [said for said in runs[0].not_measured if all(said in run.not_measured for run in runs)] if runs else []
+
+
+def _used_codes(runs: Sequence[RunComparison]) -> list[Code]:
+    """The verdicts that the page shows, which are the ones that it explains at its top."""
+    found = {row.code for run in runs for row in (*run.readings, *run.rules)}
+    return [code for code in CODES if code in found]
+
+
+def _row_title(row: Row) -> str:
+    if row.level != "suite":
+        return plain(row.name)
+    return "knowledge as a whole (kick)" if row.name == "kick" else f"{plain(row.name)} as a whole"
+
+
 def _split(run: RunComparison) -> dict[str, Any]:
     """A run's readings as the page groups them, on one axis."""
     dimensions = [r for r in run.readings if r.level == "dimension"]
@@ -226,7 +245,8 @@ def _heat(matrices: Sequence[Matrix]) -> dict[str, Any]:
 
 def _tally(run: RunComparison) -> str:
     counted = Counter(row.code for row in judged(run))
-    return ", ".join(f"{SIGNS[code]} {counted[code]} {WORDS[code]}" for code in CODES if counted[code])
+    # No line ends between a sign, its number and its word.
+    return ", ".join(f"{SIGNS[code]}\u00a0{counted[code]}\u00a0{WORDS[code]}" for code in CODES if counted[code])
 
 
 def _change_words(row: Row) -> str:
@@ -259,11 +279,20 @@ def _spread_words(spread: Spread | None, unit: str) -> str:
 
 
 def _score_words(value: float) -> str:
-    return f"{value:.3g}"
+    return f"{value:#.3g}".rstrip(".")
 
 
+_MEANINGS: dict[Code, str] = {
+    "kept": "a loss beyond what is allowed is ruled out",
+    "gained": "shown to be better than dense",
+    "lost": "a loss beyond what is allowed is shown",
+    "undecided": "too little data to show or rule out a loss",
+    "collapsed": "the answers are no answers, so its scores say nothing",
+    "not-compared": "the runs differ in what they measured here",
+}
 _WORDING: dict[str, Any] = {
-    "codes": CODES,
+    "meanings": _MEANINGS,
+    "row_title": _row_title,
     "signs": SIGNS,
     "words": WORDS,
     "plain": plain,

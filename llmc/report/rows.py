@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from llmc.evaluate.bootstrap import bootstrap_means, generator_of
-from llmc.evaluate.mcnemar import mcnemar_mid_p
+from llmc.evaluate.intervals import cluster_sums
+from llmc.evaluate.mcnemar import mcnemar_mid_p, sign_flip_p
 from llmc.evaluate.paired import Difference
 from llmc.evaluate.verdict import CODES, Code, Verdict, settle
 from llmc.evaluate.wording import counts, estimate, points, sentence
@@ -198,6 +199,7 @@ def _change(joined: Joined, subject: Subject, d: Difference, verdict: Verdict, r
         route=d.route,
         bootstrap=None if single is None or d.route == "unpaired" else _bootstrap(joined, single, rule),
         mcnemar_mid_p=None if d.gained is None or d.lost is None else mcnemar_mid_p(d.gained, d.lost),
+        sign_flip_p=None if single is None or d.route == "unpaired" else _sign_flip(joined, single, rule),
         p_loss=verdict.p_loss,
     )
 
@@ -234,6 +236,22 @@ def _draw(joined: Joined, task: str, rule: Rule) -> tuple[float, float] | None:
     tail = (1 - stats.confidence) / 2
     low, high = np.quantile(means, (tail, 1 - tail))
     return 100 * float(low), 100 * float(high)
+
+
+def _sign_flip(joined: Joined, task: str, rule: Rule) -> float | None:
+    """The sign-flip p-value; None where McNemar's says the same: right-or-wrong items that share no cluster."""
+    key = (task, rule.metric)
+    if key not in joined.flipped:
+        measured = joined.measured(task, rule.metric)
+        change = measured.compressed_marks - measured.dense_marks
+        clusters = np.unique(joined.tasks[task].clusters[measured.usable], return_inverse=True)[1].astype(np.int64)
+        d, stats = measured.difference, joined.policy.stats
+        alone = d is not None and d.gained is not None and d.n_clusters == d.n
+        sums = cluster_sums(change, clusters)
+        draws = stats.resamples if np.unique(sums).size <= 64 else min(stats.resamples, 999)
+        generator = generator_of(stats.seed, f"{task} sign flip")
+        joined.flipped[key] = None if alone else sign_flip_p(sums, draws=draws, generator=generator)
+    return joined.flipped[key]
 
 
 def _worst(joined: Joined, subject: Subject) -> list[str]:

@@ -96,6 +96,8 @@ def _arithmetic(change: Change) -> list[str]:
         lines.append(f"flips     {change.lost:,} lost, {change.gained:,} gained")
     if change.mcnemar_mid_p is not None:
         lines.append(f"McNemar   mid-p {change.mcnemar_mid_p:.3g} (as many lost as gained; not decisive)")
+    if change.sign_flip_p is not None:
+        lines.append(f"sign flip p {change.sign_flip_p:.3g} (whole clusters swapped between the runs; not decisive)")
     if change.p_loss is not None:
         lines.append(f"p         {change.p_loss:.3g} of a loss within what is allowed; Holm over the rule's rows")
     if change.detectable is not None:

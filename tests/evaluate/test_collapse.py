@@ -19,12 +19,15 @@ def reason(chance=0.25, dense=GOOD, **compressed):
 def test_one_option_for_nearly_everything():
     said = reason(options={"A": 0.97, "B": 0.03}, value=0.251, low=0.2, high=0.3)
     assert said == "Option A chosen in 97 % (dense 27 %), score 25.1 % at chance 25 %"
+    assert reason(options={"A": 0.90, "B": 0.10}) is not None
     assert reason(options={"A": 0.89, "B": 0.11}) is None
 
 
 def test_a_dense_model_that_leans_on_one_option_too_excuses_it():
     leaning = AnswerState(options={"A": 0.61, "B": 0.39})
     assert reason(dense=leaning, options={"A": 0.97, "B": 0.03}) is None
+    less = AnswerState(options={"A": 0.60, "B": 0.40})
+    assert reason(dense=less, options={"A": 0.97, "B": 0.03}) is not None
 
 
 @pytest.mark.parametrize("key, word", [("empty", "empty"), ("unparsed", "unparseable"), ("repetitive", "looping")])

@@ -45,6 +45,10 @@ def test_a_row_without_a_p_value_counts_as_a_try():
     assert holm_stands([], 0.025) == []
 
 
+def test_a_p_value_of_exactly_its_level_stands():
+    assert holm_stands([0.025, 0.0125], 0.025) == [True, True]
+
+
 def test_any_of_20_equal_rows_is_called_lost_in_at_most_the_nominal_share():
     p_values = np.random.default_rng(5).uniform(size=(2_000, 20))
     share = np.mean([any(holm_stands(row.tolist(), 0.025)) for row in p_values])

@@ -62,4 +62,35 @@ def test_sign_flips_count_every_pattern():
 def test_drawn_sign_flips_approach_the_exact_binomial():
     """20 clusters of one flip each, 15 of them lost: the pattern count is the two-sided binomial test."""
     sums = np.array([-1.0] * 15 + [1.0] * 5)
-    assert sign_flip_p(sums, seed=3) == pytest.approx(stats.binomtest(5, 20).pvalue, abs=0.006)
+    assert sign_flip_p(sums, generator=np.random.default_rng(3)) == pytest.approx(
+        stats.binomtest(5, 20).pvalue, abs=0.006
+    )
+
+
+@pytest.mark.parametrize("shift, n", [(0.0, 12), (0.6, 12), (0.35, 60), (0.2, 200)])
+def test_sign_flips_of_graded_sums_agree_with_scipy(shift, n):
+    sums = np.random.default_rng(n).normal(shift, 1.0, n)
+    theirs = stats.permutation_test(
+        (sums,), np.sum, permutation_type="samples", n_resamples=9_999, random_state=np.random.default_rng(5)
+    )
+    assert sign_flip_p(sums) == pytest.approx(theirs.pvalue, abs=0.015)
+
+
+def test_sums_of_few_sizes_and_of_many_are_drawn_with_the_same_distribution():
+    """The binomial counts of equal sizes against single signs: the same sums, told apart by a hair's breadth."""
+    sums = np.array([-2.0] * 40 + [2.0] * 30 + [-1.0] * 30 + [1.0] * 20)
+    apart = sums + 1e-12 * np.arange(sums.size)
+    assert np.unique(np.abs(sums)).size == 2 and np.unique(np.abs(apart)).size > 64
+    assert sign_flip_p(sums) == pytest.approx(sign_flip_p(apart), abs=0.015)
+
+
+def test_a_drawn_p_value_is_never_0_and_counts_the_observed_pattern():
+    assert sign_flip_p(np.ones(200), draws=99) == 0.01
+    assert sign_flip_p(np.arange(1.0, 201.0), draws=99) == 0.01
+
+
+def test_sums_equal_up_to_rounding_count_as_equal():
+    """0.1 + 0.2 + 0.3 and its mirror image: every sign pattern of the same size is as extreme as the observed one."""
+    assert sign_flip_p(np.array([0.1, 0.2, -0.3, 0.3])) == np.mean(
+        [abs(a + 2 * b + 3 * c + 3 * d) >= 3 for a, b, c, d in itertools.product((1, -1), repeat=4)]
+    )

@@ -1,7 +1,10 @@
 """The deciding interval: its routes, its size in simulation, its invariances, and the cases at the ends."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy import stats
 
 from llmc.errors import UserError
 from llmc.evaluate.intervals import cluster_mean
@@ -85,6 +88,46 @@ def test_the_p_value_is_below_its_level_exactly_when_the_interval_is_below_the_m
     assert (p_of_loss(d, margin) <= 0.025) == (d.high < -margin)
 
 
+def in_clusters(n_clusters, size, lost, gained):
+    """Items in clusters of one size; cluster k loses `lost[k]` of its items and gains `gained[k]`."""
+    change = np.zeros((n_clusters, size))
+    for k, (down, up) in enumerate(zip(lost, gained, strict=True)):
+        change[k, :down], change[k, down : down + up] = -1.0, 1.0
+    flat, clusters = change.ravel(), np.repeat(np.arange(n_clusters), size)
+    return flat, clusters, paired_difference((flat < 0).astype(float), (flat > 0).astype(float), clusters)
+
+
+CLUSTERED = [
+    (12, 10, [10] + [0] * 11, [0] * 12),  # one cluster lost whole: design effect 10.8
+    (10, 2, [2, 1, 1, 1] + [0] * 6, [0] * 10),  # design effect between 1 and 2
+    (40, 5, [5, 3, 1, 1] + [0] * 36, [0] * 39 + [2]),
+]
+
+
+@pytest.mark.parametrize("n_clusters, size, lost, gained", CLUSTERED)
+def test_edges_of_shared_clusters_are_the_outer_ones_of_three_intervals(n_clusters, size, lost, gained):
+    """By hand: Student over cluster means, Tango, and Tango in n / deff items with Student's quantile."""
+    change, _, found = in_clusters(n_clusters, size, lost, gained)
+    means, n = change.reshape(n_clusters, size).mean(axis=1), change.size
+    error = means.std(ddof=1) / np.sqrt(n_clusters)
+    deff = error**2 / (change.var(ddof=1) / n)
+    student = change.mean() + np.array([-1, 1]) * stats.t.ppf(0.975, n_clusters - 1) * error
+    plain = tango_interval(sum(gained), sum(lost), n)
+    narrowed = tango_interval(sum(gained) / deff, sum(lost) / deff, n / deff, df=n_clusters - 1)
+    assert found.deff == pytest.approx(deff) and deff > 1
+    assert found.low == pytest.approx(min(student[0], plain[0], narrowed[0]))
+    assert found.high == pytest.approx(max(student[1], plain[1], narrowed[1]))
+
+
+@pytest.mark.parametrize("n_clusters, size, lost, gained", CLUSTERED)
+def test_the_p_value_of_shared_clusters_meets_the_interval(n_clusters, size, lost, gained):
+    """With the runs' items lost in most clusters, so that the upper edge lies below 0 and is a margin."""
+    more = [min(size, k + size // 2) for k in lost]
+    _, _, found = in_clusters(n_clusters, size, more, [min(g, size - m) for g, m in zip(gained, more, strict=True)])
+    assert found.high < 0
+    assert p_of_loss(found, -found.high) == pytest.approx(0.025, rel=1e-3)
+
+
 def test_the_p_value_of_a_mean_of_tasks_meets_its_interval():
     d = mean_of_differences([difference(20, 45, 800), difference(10, 40, 600)])
     assert p_of_loss(d, -d.high) == pytest.approx(0.025, rel=1e-3)
@@ -111,12 +154,27 @@ def test_weights_of_zero_leave_a_task_out():
     assert mean_of_differences([one]) is one
     with pytest.raises(UserError):
         mean_of_differences([one, other], [0.0, 0.0])
+    with pytest.raises(UserError):
+        mean_of_differences([one, other], [2.0, -1.0])
 
 
 def test_a_wider_confidence_gives_a_wider_interval():
     d = difference(20, 45, 800)
     low, high = interval_at(d, 0.99)
     assert low < d.low and high > d.high
+
+
+@pytest.mark.parametrize("route", ["bootstrap", "unpaired"])
+def test_an_interval_without_a_formula_is_scaled_as_a_normal_one(route):
+    d = replace(difference(20, 45, 800), route=route, value=0.0, low=-0.0196, high=0.0392)
+    assert interval_at(d, 0.99) == pytest.approx((-0.02576, 0.05152), abs=1e-5)
+    assert p_of_loss(d, -d.value) == 1.0 and p_of_loss(replace(d, high=None), 0.0) is None
+
+
+def test_graded_marks_that_did_not_move_are_as_many_as_their_clusters():
+    marks = np.full(400, 0.37)
+    d = paired_difference(marks, marks, np.arange(400) // 10)
+    assert (d.low, d.high) == pytest.approx(tango_interval(0, 0, 40))
 
 
 def test_a_design_effect_widens_tangos_edges():

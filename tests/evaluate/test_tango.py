@@ -109,3 +109,9 @@ def coverage(share_gained, share_lost, n):
 def test_coverage_by_enumeration(share_gained, share_lost, n, least):
     """Row "Coverage 95 %, binary" of the specification; n = 50 there has 0.988."""
     assert least <= coverage(share_gained, share_lost, n) <= 1
+
+
+def test_an_impossible_difference_is_infinitely_far_on_its_own_side():
+    assert tango_statistic(0, 3, 10, -1.0) == np.inf
+    assert tango_statistic(0, 3, 10, 1.0) == -np.inf
+    assert tango_statistic(0, 10, 10, -1.0) == 0.0

@@ -1,5 +1,7 @@
 """The six verdicts: each by a table built for it, their order, Holm over the rows, and the size of the whole."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -39,6 +41,47 @@ def evidence(gained, lost, n, margin=0.02, **more):
 def test_the_interval_places_the_verdict(gained, lost, n, margin, code, why):
     verdict = decide(evidence(gained, lost, n, margin), LIMITS)
     assert (verdict.code, verdict.why) == (code, why)
+
+
+def placed(low, high, margin=0.02, **more):
+    """The verdict where the edges of the interval are exactly these."""
+    exact = replace(difference(9, 14, 1531), low=low, high=high, value=(low + high) / 2)
+    verdict = decide(Evidence(name="x", difference=exact, margin=margin, **more), LIMITS)
+    return verdict.code, verdict.why
+
+
+@pytest.mark.parametrize(
+    "low, high, expected",
+    [
+        (-0.04, -0.02, ("undecided", "neither")),  # lost only where the whole interval is beyond the tolerance
+        (-0.04, -0.0200001, ("lost", "clear")),
+        (-0.02, 0.01, ("undecided", "neither")),  # kept only where all of it is inside
+        (-0.0199999, 0.01, ("kept", "clear")),
+        (-0.01, 0.0, ("kept", "clear")),  # measurably lower and gained only where it leaves 0 out
+        (-0.01, -0.0000001, ("kept", "measurably lower")),
+        (0.0, 0.01, ("kept", "clear")),
+        (0.0000001, 0.01, ("gained", "clear")),
+    ],
+)
+def test_an_edge_that_touches_a_limit_proves_nothing(low, high, expected):
+    assert placed(low, high) == expected
+
+
+def test_an_edge_of_0_without_the_silent_items_means_that_silence_explains_the_gain():
+    for edge, expected in (
+        (None, ("kept", "through silence")),
+        (0.0, ("kept", "through silence")),
+        (0.001, ("gained", "clear")),
+    ):
+        quiet = replace(difference(9, 14, 1531), low=edge, high=0.1)
+        assert placed(0.01, 0.02, without_silence=quiet) == expected
+
+
+def test_as_many_items_and_clusters_as_asked_for_are_enough():
+    assert decide(evidence(0, 60, 100), LIMITS).code == "lost"
+    assert decide(evidence(0, 60, 99), LIMITS).why == "too few items"
+    ten = paired_difference(np.ones(100), np.zeros(100), np.arange(100) % 10)
+    assert decide(Evidence(name="x", difference=ten, margin=0.02), LIMITS).why != "too few clusters"
 
 
 def test_identical_runs_are_kept_never_lost():
@@ -92,6 +135,16 @@ def test_undecided_says_how_many_items_would_settle_it():
     assert decide(evidence(9, 14, 1531, 0.02), LIMITS).needed is None
 
 
+def test_items_that_share_clusters_are_counted_as_items_when_more_are_asked_for():
+    """Every item four times over: the same error, four times the items."""
+    dense, compressed = np.ones(400), np.ones(400)
+    dense[:8], compressed[8:20] = 0.0, 0.0
+    alone = paired_difference(dense, compressed, np.arange(400))
+    fourfold = paired_difference(np.repeat(dense, 4), np.repeat(compressed, 4), np.repeat(np.arange(400), 4))
+    needed = [decide(Evidence(name="x", difference=d, margin=0.02), LIMITS).needed for d in (alone, fourfold)]
+    assert needed[1] == pytest.approx(4 * needed[0], rel=0.01)
+
+
 def test_the_smallest_detectable_change():
     """2.80 sqrt(flip rate / n), less the change itself."""
     verdict = decide(evidence(60, 60, 2000), LIMITS)
@@ -107,6 +160,7 @@ def test_holm_takes_back_a_loss_that_stands_only_alone():
     assert settle([row], LIMITS)[0].code == "lost"
     both = settle([row, evidence(0, 0, 2000)], LIMITS)
     assert [(v.code, v.why) for v in both] == [("undecided", "after Holm"), ("kept", "clear")]
+    assert both[0].needed > 800
     assert settle([row, evidence(0, 0, 2000)], Limits(min_items=100, holm=False))[0].code == "lost"
 
 

@@ -26,6 +26,7 @@ class Chromium:
 
         arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--no-first-run",
                      "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
+                     "--disable-quic", "--disable-sync",
                      f"--user-data-dir={folder}", "about:blank"]  # fmt: skip
         self.process = subprocess.Popen(
             [PROGRAM, *arguments], preexec_fn=place, pass_fds=(3, 4, high_in, high_out),
@@ -142,6 +143,12 @@ class Page:
     def picture(self, path: Path, *, whole=True):
         """A screenshot as PNG."""
         data = self.call("Page.captureScreenshot", captureBeyondViewport=whole)["data"]
+        path.write_bytes(base64.b64decode(data))
+
+    def top(self, path: Path, *, width: int, height: int):
+        """A screenshot of the page's upper `width` × `height` pixels as PNG."""
+        area = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+        data = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=area)["data"]
         path.write_bytes(base64.b64decode(data))
 
     def pdf(self) -> bytes:

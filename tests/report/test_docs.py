@@ -4,6 +4,11 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
+from bench.gate_outcomes import END, POLICIES, START
+from llmc.errors import Exit, UserError
+from llmc.evaluate.wording import SIGNS
 from llmc.report.comparison import Comparison
 from llmc.report.policy_file import load_policy
 from llmc.report.write import to_json
@@ -17,6 +22,28 @@ def test_the_policy_in_the_docs_is_read(tmp_path):
     assert [rule.id for rule in load_policy(tmp_path / "gate.toml").policy.rule] == [
         "knowledge", "trust", "no-cliff", "flips", "drift",
     ]  # fmt: skip
+
+
+def test_the_outcomes_in_the_docs_show_every_exit_code_of_a_gate():
+    """Renew with: make demo && python -m bench.gate_outcomes demo docs/gate.md."""
+    text = (DOCS / "gate.md").read_text().partition(START)[2].partition(END)[0]
+    runs = re.findall(r"^\$ llmc gate (.*)\n((?:.*\n)*?)exit code (\d+)$", text, re.MULTILINE)
+    assert {int(code) for _, _, code in runs} == {Exit.OK, Exit.LOST, Exit.USER, Exit.UNDECIDED, Exit.NOT_COMPARABLE}
+    assert all(SIGNS[code] in text for code in ("kept", "lost", "undecided", "collapsed"))
+    for command, output, code in runs:
+        banner = {"0": "Yes: ", "1": "Not yet: ", "2": "llmc: ", "3": "Not yet: ", "4": "llmc: "}[code]
+        assert banner in output, command
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_the_policies_of_the_outcomes_are_those_that_the_docs_show(name, tmp_path):
+    (tmp_path / name).write_text(POLICIES[name])
+    assert f"# {name}\n{POLICIES[name]}" in (DOCS / "gate.md").read_text()
+    if name == "wrong.toml":
+        with pytest.raises(UserError, match="tolerence"):
+            load_policy(tmp_path / name)
+    else:
+        assert load_policy(tmp_path / name).policy.rule[0].level in ("suite", "dimension")
 
 
 def test_the_schema_in_the_docs_is_that_of_comparison_json():

@@ -66,6 +66,16 @@ def test_counts_are_those_of_the_files(compared, family):
     assert change.low <= change.bootstrap[0] + 1 and change.high >= change.bootstrap[1] - 1
 
 
+def test_items_that_share_clusters_and_graded_marks_have_a_sign_flip_p_beside_mcnemars(compared):
+    """Alone in its cluster a right-or-wrong item has McNemar's, which is the same test."""
+    changes = {r.name: r.change for r in compared.comparison.runs[0].readings if r.level == "task"}
+    assert changes["trust/fairness"].n_clusters < changes["trust/fairness"].n
+    assert 0 < changes["trust/fairness"].sign_flip_p < 0.01 and changes["trust/fairness"].mcnemar_mid_p < 0.01
+    assert changes["kick/summaries"].mcnemar_mid_p is None and 0 < changes["kick/summaries"].sign_flip_p <= 1
+    assert changes["kick/closed_book"].n_clusters == changes["kick/closed_book"].n
+    assert changes["kick/closed_book"].sign_flip_p is None and changes["kick/closed_book"].mcnemar_mid_p is not None
+
+
 def test_a_run_against_itself_is_kept_everywhere(dense, judge):
     compared = judge(dense, [dense])
     assert {r.code for r in compared.comparison.runs[0].readings} == {"kept"}

@@ -29,7 +29,13 @@ def rules(judge, runs, rule, more=""):
 
 @pytest.mark.parametrize(
     "low, high, limit, code",
-    [(0.0, 0.05, 0.05, "kept"), (0.06, 0.1, 0.05, "lost"), (0.04, 0.06, 0.05, "undecided"), (None, 1, 1, "undecided")],
+    [
+        (0.0, 0.05, 0.05, "kept"),
+        (0.06, 0.1, 0.05, "lost"),
+        (0.04, 0.06, 0.05, "undecided"),
+        (0.05, 0.06, 0.05, "undecided"),
+        (None, 1, 1, "undecided"),
+    ],
 )
 def test_a_limit_is_decided_by_the_whole_interval(low, high, limit, code):
     assert decide_limit(low, high, limit).code == code
@@ -105,6 +111,25 @@ def test_speed_is_decided_over_repeats_on_one_machine(judge, runs, compressed, m
     compared = judge(runs[0], [runs[1]], "rule = []\n" + more).comparison.runs[0]
     assert compared.rules[0].code == code
     assert (compared.speed_ratio is None) == (machine == "B")
+
+
+@pytest.mark.parametrize(
+    "limits, code",
+    [
+        ("min = 14.0", "kept"),
+        ("min = 16.0", "lost"),
+        ("max = 16.0", "kept"),
+        ("max = 14.0", "lost"),
+        ("min = 15.0", "undecided"),
+        ("min = 14.0, min_ratio = 2.0", "lost"),  # the worst of several limits decides
+        ("min_ratio = 1.3, min = 15.0", "undecided"),
+    ],
+)
+def test_absolute_speeds_and_several_limits(judge, runs, limits, code):
+    bench(runs[0], [10.0, 10.1, 9.9, 10.0, 10.0])
+    bench(runs[1], [15.0, 15.2, 14.9, 15.1, 15.0])
+    budget = f'rule = []\nbudget = [{{ id = "s", metric = "decode_tokens_per_s", {limits} }}]'
+    assert judge(runs[0], [runs[1]], budget).comparison.runs[0].rules[0].code == code
 
 
 def test_the_ratio_of_timings_is_the_t_interval_of_its_logarithm():

@@ -1,9 +1,11 @@
 """A policy's mistakes: each said with its line, its key and the way out, all at once; and what an empty file asks."""
 
+import datetime
+
 import pytest
 
 from llmc.errors import UserError
-from llmc.report.policy import Policy, Tolerance
+from llmc.report.policy import Policy, Tolerance, Waiver
 from llmc.report.policy_file import load_policy
 from llmc.report.toml_lines import key_lines
 
@@ -53,6 +55,10 @@ RULE = '{{ id = "knowledge", suite = "kick", {} }}'
             "give one of test, require",
         ),
         ('rule = [{ id = "a", tolerance = { points = 1 }, require = ["collapsed"] }]', "can be a verdict that passes"),
+        (
+            'rule = [{ id = "a", tolerance = { points = 1 }, require = ["not-compared"] }]',
+            "can be a verdict that passes",
+        ),
         ("[decide]\nundecided = 'shrug'", "undecided = 'shrug': input should be 'fail', 'warn' or 'pass'"),
         ("schema = 2", "schema"),
         ("a = ", "gate.toml"),
@@ -145,3 +151,11 @@ z = 2
     assert lines[("a",)] == 1 and ("b",) not in lines and ("t", 1, "u", "x") not in lines
     assert lines[("t", 0, "k", 0, "m", 1, 0)] == 4 and lines[("t", 0, "k", 0, "q.r")] == 4
     assert lines[("t", 1)] == 6 and lines[("t", 1, "u", "v", "w")] == 8 and lines[("t", 1, "u", "z")] == 12
+
+
+def test_a_waiver_speaks_of_the_row_that_it_names_at_its_own_level_or_of_the_whole_rule():
+    day = datetime.date(2026, 12, 31)
+    one = Waiver(rule="trust", dimension="fairness", reason="#1", expires=day)
+    assert one.names("dimension", "fairness") and not one.names("dimension", "privacy")
+    assert not one.names("task", "fairness")
+    assert Waiver(rule="trust", reason="#1", expires=day).names("task", "anything")

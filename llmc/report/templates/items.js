@@ -70,6 +70,10 @@
     draw();
   }
 
+  function many() {
+    return state.items.runs.length > 1;
+  }
+
   function cell(row, className, text) {
     const node = make("span", className, text === undefined ? "…" : String(text).slice(0, 200));
     node.setAttribute("role", "cell");
@@ -89,6 +93,7 @@
     open.addEventListener("click", () => detail(i));
     first.append(open);
     cell(row, "k-" + kind.replace(" ", "-"), kind);
+    if (many()) cell(row, "r", d.runs[d.run[i]]);
     cell(row, "m", sure(i));
     const question = field(i, "question");
     cell(row, "t", question === undefined ? "(in items.jsonl.gz)" : care(i) ? "(open to show)" : question);
@@ -102,7 +107,8 @@
     const row = make("div", "row head");
     row.setAttribute("role", "row");
     row.setAttribute("aria-rowindex", 1);
-    for (const [name, className] of [["Item", "i"], ["Kind", "k"], ["Sure", "m"], ["Question", "t"], ["Gold", "o"], ["Dense", "g"], ["Compressed", "a"]]) {
+    for (const [name, className] of [["Item", "i"], ["Kind", "k"], ["Run", "r"], ["Sure", "m"], ["Question", "t"], ["Gold", "o"], ["Dense", "g"], ["Compressed", "a"]]) {
+      if (className === "r" && !many()) continue;
       const node = make("span", className, name);
       node.setAttribute("role", "columnheader");
       row.append(node);
@@ -118,6 +124,7 @@
     const share = span > height ? list.scrollTop / (span - height) : 0;
     const first = Math.max(0, Math.min(Math.round(share * Math.max(n - fit, 0)), n - 1));
     const focused = document.activeElement && rows.contains(document.activeElement) ? document.activeElement.textContent : null;
+    rows.className = many() ? "many" : "";
     rows.replaceChildren(head());
     rows.setAttribute("aria-rowcount", n + 1);
     for (let k = first; k < Math.min(first + fit + 2, n); k++) rows.append(drawRow(k));
