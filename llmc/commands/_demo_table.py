@@ -76,18 +76,19 @@ def rows_of(out: Path, names: Sequence[str]) -> list[Row]:
 
 
 def show(rows: Sequence[Row], compared: Compared, out: Path) -> None:
-    """Prints the rows as a table, the verdicts, and where everything is."""
+    """Prints where the report is, the rows as a table, the verdicts, and where everything else is."""
     shown = [column for column in COLUMNS if any(row[column] is not None for row in rows)]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("model", "weights on disk", *shown):
         table.add_column(column, justify="left" if column == "model" else "right")
     for row in rows:
         table.add_row(row["name"], size(row["bytes_on_disk"]), *(_cell(column, row[column]) for column in shown))
+    typer.echo(f"report  {out / 'report' / 'report.html'}\n")
     table_console().print(table)
     typer.echo("")
     for result in compared.comparison.runs:
         typer.echo(result.headline)
-    typer.echo(f"\nmodels  {out / 'models'}\nruns    {out / 'runs'}\nreport  {out / 'report' / 'report.html'}")
+    typer.echo(f"\nmodels  {out / 'models'}\nruns    {out / 'runs'}")
 
 
 def _cell(column: str, value: float | None) -> str:
