@@ -19,6 +19,7 @@ from llmc.ops import masks
 from llmc.ops.factor import Feedback, feedback
 from llmc.ops.grid import fit_grid
 from llmc.ops.masks import Pattern
+from llmc.ops.sweep import SweepSettings
 from llmc.ops.sweep import sweep as plain_sweep
 
 
@@ -113,7 +114,8 @@ def sweep_exact(device: str, tiny: bool, magic: bool) -> Found:
     weight, factors = _exact_problem(rows, width, device)
     grid = fit_grid(weight, bits=4, group_size=64, symmetric=False)
     grid = type(grid)(scale=torch.full_like(grid.scale, 0.25), zero=grid.zero, bits=4, group_size=64, symmetric=False)
-    differ = fused_sweep(weight, factors, grid=grid).result != plain_sweep(weight, factors, grid=grid).result
+    settings = SweepSettings(grid=grid)
+    differ = fused_sweep(weight, factors, settings).result != plain_sweep(weight, factors, settings).result
     return Found(float(differ.float().mean()), 0.0)
 
 
@@ -125,7 +127,8 @@ def sweep_real(device: str, tiny: bool, magic: bool) -> Found:
     weight, worst = normal(rows, width, device=device, seed=2), 0.0
     for bits, size in ((4, 128), (3, -1)):
         grid = fit_grid(weight, bits=bits, group_size=size, symmetric=True)
-        differ = fused_sweep(weight, factors, grid=grid).result != plain_sweep(weight, factors, grid=grid).result
+        settings = SweepSettings(grid=grid)
+        differ = fused_sweep(weight, factors, settings).result != plain_sweep(weight, factors, settings).result
         worst = max(worst, float(differ.float().mean()))
 
     def half(score: Tensor) -> Tensor:
@@ -135,8 +138,8 @@ def sweep_real(device: str, tiny: bool, magic: bool) -> Found:
         return masks.keep_n_of_m(score.T, Pattern(2, 4)).T
 
     for choose, every, pattern in ((half, 128, None), (two_of_four, 4, Pattern(2, 4))):
-        plain = plain_sweep(weight, factors, select=choose, every=every)
-        fused = fused_sweep(weight, factors, select=choose, every=every, pattern=pattern)
+        settings = SweepSettings(select=choose, every=every, pattern=pattern)
+        plain, fused = plain_sweep(weight, factors, settings), fused_sweep(weight, factors, settings)
         assert plain.keep is not None and fused.keep is not None
         worst = max(worst, float((plain.keep != fused.keep).float().mean()))
     return Found(worst, 1e-3)
