@@ -14,7 +14,7 @@ def register(schema: str, *, cpu: Callable[..., Any], cuda: Callable[..., Any], 
     """The operator `llmc::name` of this schema, as `torch.ops.llmc.name`.
 
     `cpu` is the plain reference, `cuda` launches the kernel and imports triton when it is first called; `fake` says
-    from shapes alone what comes out.
+    from shapes alone what comes out. An operator has no derivative.
     """
     name = schema.split("(")[0]
     _library.define(schema)
