@@ -43,7 +43,9 @@ def test_the_layer_is_the_dequantised_product(bits, symmetric, shuffled, groups)
     check(codes, x, layer(x))
 
 
-@pytest.mark.parametrize("bits, groups, shuffled", [(2, 4, False), (3, 2, True), (4, 6, True), (4, 24, False), (8, 1, False)])
+@pytest.mark.parametrize(
+    "bits, groups, shuffled", [(2, 4, False), (3, 2, True), (4, 6, True), (4, 24, False), (8, 1, False)]
+)
 @pytest.mark.parametrize("n", [1, 20, 300])
 def test_what_runs_on_a_gpu_computes_the_same_in_the_interpreter(monkeypatch, bits, groups, shuffled, n):
     """Few rows, the wide kernel, and the matrix written out: the route is chosen by the number of rows alone."""
