@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from llmc.kernels.cpu_linear import CpuPackedLinear
-from llmc.kernels.packed_linear import PackedLinear
 
-Packed = PackedLinear | CpuPackedLinear
-"""Layers whose weights are no parameters."""
+@runtime_checkable
+class Packed(Protocol):
+    """A layer whose weights are no parameters: it says how many weights its buffers stand for."""
+
+    @property
+    def n_weights(self) -> int:
+        """The weights that the buffers stand for."""
+        ...
 
 
 def tensor_bytes(model: nn.Module) -> int:
@@ -28,8 +33,8 @@ def n_parameters(model: nn.Module) -> int:
 
 
 def packed_layers(model: nn.Module) -> list[Packed]:
-    """The layers of the model that are packed."""
-    return [module for module in model.modules() if isinstance(module, PackedLinear | CpuPackedLinear)]
+    """The layers of the model that are packed: every module with `n_weights`."""
+    return [module for module in model.modules() if isinstance(module, Packed)]
 
 
 def _tensors(model: nn.Module) -> Iterator[Tensor]:
