@@ -47,6 +47,36 @@ def make_it_stop(model, words, bias: float) -> None:
     model.lm_head.bias = torch.nn.Parameter(values)
 
 
+def bias_for(args: argparse.Namespace, n_prompts: int = 64, n_new: int = 32) -> float:
+    """The newline's bias with which answers have `--answer-tokens` tokens on average, newline included.
+
+    An answer ends where the bias first exceeds the newline's distance to the best logit, and is the unbiased answer
+    until then; so lengths for every bias follow from one unbiased run.
+    """
+    import torch
+
+    model, words = model_and_tokenizer(args.shape, args.tokenizer, args.window)
+    newline = words.encode("\n")[0]
+    distances = []
+    for request in requests_of(args)[:n_prompts]:
+        tokens = torch.tensor([words.encode(request.args[0])])
+        how = {"max_new_tokens": n_new, "min_new_tokens": n_new, "do_sample": False}
+        made = model.generate(tokens, **how, output_logits=True, return_dict_in_generate=True)
+        logits = torch.cat(made.logits)
+        distances.append(logits.max(-1).values - logits[:, newline])
+    distance = torch.stack(distances)
+
+    def mean_length(bias: float) -> float:
+        ends = torch.nn.functional.pad(distance < bias, (0, 1), value=True)
+        return float((ends.float().argmax(-1) + 1).clamp_max(n_new).float().mean())
+
+    low, high = 0.0, float(distance.max()) + 1
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (low, middle) if mean_length(middle) < args.answer_tokens else (middle, high)
+    return high
+
+
 def mmlu(data_root: Path, shots: int, n_subjects: int, questions: int) -> list[tuple[str, str]]:
     """(context, continuation), four a question, of every fifth subject."""
     from llmc.evaluate.task import TaskContext
@@ -138,7 +168,7 @@ def one_side(args: argparse.Namespace) -> None:
             {
                 "answers": dict(zip([i // each for i in list(numbers)[::each]], answers, strict=True)),
                 "n": len(chosen) // each, "wall_s": wall, "cpu_s": cpu, "peak_mb": peak / 1024,
-                "loaded_mb": before.ru_maxrss / 1024, "mean_tokens": lengths and sum(lengths) / len(lengths),
+                "loaded_mb": before.ru_maxrss / 1024, "lengths": lengths and sorted(lengths),
             }
         )
     )  # fmt: skip
@@ -168,11 +198,16 @@ def main() -> None:
     parser.add_argument("--batch-tokens", type=int, default=2048)
     parser.add_argument("--batch-size", type=int, default=0, help="lm-eval's; 0: the best of 1, 4 and 16")
     parser.add_argument("--newline-bias", type=float, default=0.0, help="makes a random model's answers end")
+    parser.add_argument(
+        "--answer-tokens", type=float, default=0.0, help="find the bias for answers of this mean length"
+    )
     parser.add_argument("--side", default="both", choices=["both", "engine", "hf"])
     args = parser.parse_args()
     if args.side != "both":
         one_side(args)
         return
+    if args.answer_tokens:
+        args.newline_bias = bias_for(args)
     sizes = [args.batch_size] if args.batch_size else [1, 4, 16]
     tried = {size: timed(args, side="hf", batch_size=size, sample=max(8, args.sample // 5)) for size in sizes}
     best = min(tried, key=lambda size: tried[size]["cpu_s"] / tried[size]["n"])
@@ -186,8 +221,11 @@ def main() -> None:
     wall = ours["n"] / ours["wall_s"] / (theirs["n"] / theirs["wall_s"])
     cpu = ours["n"] / ours["cpu_s"] / (theirs["n"] / theirs["cpu_s"])
     print(f"  ratio    {wall:.2f} wall, {cpu:.2f} CPU; memory {ours['peak_mb'] / theirs['peak_mb']:.2f}")
-    if ours["mean_tokens"] is not None:
-        print(f"  answers of {ours['mean_tokens']:.1f} tokens on average")
+    if lengths := ours["lengths"]:
+        quartiles = ", ".join(str(lengths[round(q * (len(lengths) - 1))]) for q in (0, 0.25, 0.5, 0.75, 1))
+        print(
+            f"  answers of {sum(lengths) / len(lengths):.1f} tokens on average; least, quartiles and most: {quartiles}"
+        )
     print(f"  same answers: {same} of {len(theirs['answers'])}")
 
 

@@ -157,10 +157,10 @@ class _SlotMixin:
         return self.key_slots[:, :, start:end], self.value_slots[:, :, start:end]
 
     def reserve(self, n_slots: int) -> None:
-        """Room for at least `n_slots`; grows by half so that copying stays rare."""
+        """Room for at least `n_slots`; grows by a quarter so that copying stays rare."""
         missing = n_slots - self.key_slots.shape[2]
         if missing > 0:
-            extra = max(missing, self.key_slots.shape[2] // 2)
+            extra = max(missing, self.key_slots.shape[2] // 4)
             self.key_slots = torch.nn.functional.pad(self.key_slots, (0, 0, 0, extra))
             self.value_slots = torch.nn.functional.pad(self.value_slots, (0, 0, 0, extra))
 

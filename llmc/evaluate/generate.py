@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -20,11 +20,20 @@ from llmc.evaluate.prefixes import Group, plan, unshared
 from llmc.evaluate.running import Running, States
 from llmc.evaluate.sampling import draw, generator
 
-COHORT = 256
-"""Requests that are finished together: after a kill at most this many are asked again."""
+COHORT_TOKENS = 32_768
+"""New tokens of the requests that are finished together, which after a kill are asked again."""
+
+COUNTED_TOKENS = (32, 128)
+"""What a request counts at least and at most: 256 to 1,024 requests, as the last of a cohort leave rows empty."""
 
 MAX_ROWS = 64
 """Rows of the running batch at most: with more, a step hardly does more a second, and the cache grows with them."""
+
+TOKENS_A_ROW = 64
+"""Tokens of a batch for which the running batch has a row, if its rows are short."""
+
+HELD_TOKENS = 16
+"""Tokens that the running batch may hold in its cache, over the tokens of a batch."""
 
 
 class Job(NamedTuple):
@@ -78,7 +87,7 @@ class Writer:
 
     def __init__(self, network: Network, encoder: Encoder, batch_tokens: int) -> None:
         self.network, self.encoder, self.batch_tokens = network, encoder, batch_tokens
-        self.n_rows = max(1, min(MAX_ROWS, batch_tokens // 64))
+        self.most_rows = max(1, min(MAX_ROWS, batch_tokens // TOKENS_A_ROW))
         config = getattr(network.model, "generation_config", None)
         ends = getattr(config, "eos_token_id", None)
         own = encoder.tokenizer.eos_token_id
@@ -101,41 +110,49 @@ class Writer:
         for index, job in enumerate(jobs):
             asked.setdefault(job.prompt, []).append(index)
         prompts, users = list(asked), list(asked.values())
-        for cohort in self._cohorts(prompts, users):
-            wanted = {index for unit in cohort for row, _ in unit.batch for index in users[row]}
+        for cohort in self._cohorts(prompts, users, jobs):
+            wanted = {index for unit in cohort for index in _users(unit, users)}
             if known >= wanted:
                 tick(len(wanted))
             else:
                 self._tick = tick
                 yield self._run(cohort, prompts, users, jobs)
 
-    def _cohorts(self, prompts: Sequence[tuple[int, ...]], users: Sequence[list[int]]) -> Iterator[list[_Unit]]:
+    def _cohorts(
+        self, prompts: Sequence[tuple[int, ...]], users: Sequence[list[int]], jobs: Sequence[Job]
+    ) -> Iterator[list[_Unit]]:
         rows = [Row(prompt, 1) for prompt in prompts]
         groups = plan if self.network.why_not_shared is None else unshared
         cohort: list[_Unit] = []
-        n_jobs = 0
+        n_tokens = 0
+        least, most = COUNTED_TOKENS
         for group in groups(rows, self.batch_tokens):
             for batch in group.batches:
                 for part in self._fitting(group, batch, prompts):
                     cohort.append(_Unit(group, part))
-                    n_jobs += sum(len(users[row]) for row, _ in part)
-                    if n_jobs >= COHORT:
+                    wanted = (jobs[index].max_new_tokens for index in _users(cohort[-1], users))
+                    n_tokens += sum(max(least, min(each, most)) for each in wanted)
+                    if n_tokens >= COHORT_TOKENS:
                         yield cohort
-                        cohort, n_jobs = [], 0
+                        cohort, n_tokens = [], 0
         if cohort:
             yield cohort
 
     def _fitting(
         self, group: Group, batch: tuple[tuple[int, int], ...], prompts: Sequence[tuple[int, ...]]
     ) -> Iterator[tuple[tuple[int, int], ...]]:
-        """The batch, cut where it must be: a sliding window can't have padding between a prefix and what follows."""
-        if not (self.network.slides and group.prefix_length):
-            yield batch
-            return
+        """The batch in parts: what has been read waits in memory until rows are free, so no more than half of them.
+
+        And a sliding window can't have padding between a prefix and what follows.
+        """
+        at_once = max(1, self.most_rows // 2)
         by_length: dict[int, list[tuple[int, int]]] = {}
         for member in batch:
-            by_length.setdefault(len(prompts[member[0]]), []).append(member)
-        yield from map(tuple, by_length.values())
+            length = len(prompts[member[0]]) if self.network.slides and group.prefix_length else 0
+            by_length.setdefault(length, []).append(member)
+        for alike in by_length.values():
+            for first in range(0, len(alike), at_once):
+                yield tuple(alike[first : first + at_once])
 
     def _run(
         self,
@@ -145,12 +162,11 @@ class Writer:
         jobs: Sequence[Job],
     ) -> list[tuple[int, Generated]]:
         if not self.network.caches:
-            waiting = [index for unit in cohort for row, _ in unit.batch for index in users[row]]
-            return self._recompute(waiting, jobs)
+            return self._recompute([index for unit in cohort for index in _users(unit, users)], jobs)
         done: list[tuple[int, Generated]] = []
         reading = self._read(cohort, prompts, users)
         ready: deque[tuple[_Ready, Any]] = deque()
-        running = Running(self.network, self.n_rows)
+        running = Running(self.network, self._n_rows(jobs[index] for unit in cohort for index in _users(unit, users)))
         growing: dict[int, _Growing] = {}
         more = True
         while True:
@@ -215,14 +231,20 @@ class Writer:
     def _recompute(self, waiting: Sequence[int], jobs: Sequence[Job]) -> list[tuple[int, Generated]]:
         """The same without any cache, for models whose memory can't be cut into tokens: slow and safe."""
         done = []
-        for first in range(0, len(waiting), self.n_rows):
-            growing = [self._start(index, jobs) for index in waiting[first : first + self.n_rows]]
+        n_rows = self._n_rows(jobs[index] for index in waiting)
+        for first in range(0, len(waiting), n_rows):
+            growing = [self._start(index, jobs) for index in waiting[first : first + n_rows]]
             while growing:
                 logits = self.network.read([(*g.job.prompt, *g.tokens) for g in growing], [1] * len(growing))
                 ended = [self._grow(each, logits[i]) for i, each in enumerate(growing)]
                 done += [(g.index, self._finish(g)) for g, over in zip(growing, ended, strict=True) if over]
                 growing = [g for g, over in zip(growing, ended, strict=True) if not over]
         return done
+
+    def _n_rows(self, jobs: Iterable[Job]) -> int:
+        """Rows for these jobs: fewer where they are long."""
+        longest = max(len(job.prompt) + job.max_new_tokens for job in jobs)
+        return max(1, min(self.most_rows, HELD_TOKENS * self.batch_tokens // longest))
 
     def _start(self, index: int, jobs: Sequence[Job]) -> _Growing:
         job = jobs[index]
@@ -262,6 +284,11 @@ class Writer:
                 cut = cut.split(stop)[0]
         over = tokens[-1] in self.ends or len(cut) < len(text)
         return Generated(cut, len(tokens), not over and len(tokens) >= job.max_new_tokens)
+
+
+def _users(unit: _Unit, users: Sequence[list[int]]) -> list[int]:
+    """The jobs whose prompts are read in `unit`."""
+    return [index for row, _ in unit.batch for index in users[row]]
 
 
 def _states(cache: Any, row: int, n_tokens: int, n_shared: int) -> States:

@@ -11,7 +11,7 @@ from torch import Tensor
 from llmc.evaluate.caches import slots
 from llmc.evaluate.network import Network
 
-SLACK = 32
+SLACK = 16
 """Slots at the left that no row uses any more, above which the batch is moved left."""
 
 ROOM = 32
