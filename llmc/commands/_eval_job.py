@@ -103,7 +103,7 @@ def run(job: EvalJob, report: Report) -> dict[str, Any]:
     device = pick_device(job.device)
     backend, model = _backend(job, directory, tokenizer, device)
     ctx = _context(job, backend, tokenizer)
-    asked, skipped = _gathered(chosen, ctx, allow_missing=job.allow_missing, bare_tokens=isinstance(backend, Engine))
+    asked, skipped = _gathered(chosen, ctx, allow_missing=job.allow_missing, bare_tokens=backend.scores_tokens)
     manifest = {
         "model": model_facts(directory, model, job.label),
         "compression": compression_of(directory),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from lm_eval.api.model import TemplateLM
+
 from llmc.errors import UserError
 from llmc.evaluate.task import Answer, Ask
 
@@ -16,6 +18,7 @@ class Backend(Protocol):
     """Answers requests. `known` holds earlier answers by request key; `store` gets new ones as they come."""
 
     name: str
+    scores_tokens: bool
 
     def answers(
         self,
@@ -32,6 +35,8 @@ class LmEvalBackend:
 
     def __init__(self, name: str, lm: Any) -> None:
         self.name, self.lm = name, lm
+        self.scores_tokens = isinstance(lm, TemplateLM)
+        """Whether it can score tokens as they are, of which a perplexity by windows consists."""
 
     def answers(
         self,
@@ -50,13 +55,27 @@ class LmEvalBackend:
                 part = keys[first : first + CHUNK]
                 missing = [key for key in part if key not in found]
                 if missing:
-                    requests = [unique[key].instance("llmc", i) for i, key in enumerate(missing)]
-                    raw = getattr(self.lm, kind)(requests)
-                    batch = [(key, _answer(kind, each)) for key, each in zip(missing, raw, strict=True)]
+                    batch = [
+                        *self._asked(kind, {key: unique[key] for key in missing if unique[key].tokens is None}),
+                        *self._scored({key: tokens for key in missing if (tokens := unique[key].tokens) is not None}),
+                    ]
                     store(batch)
                     found.update(batch)
                 tick(len(part))
         return [found[ask.key()] for ask in asks]
+
+    def _asked(self, kind: str, asks: Mapping[str, Ask]) -> list[tuple[str, Answer]]:
+        if not asks:
+            return []
+        raw = getattr(self.lm, kind)([ask.instance("llmc", i) for i, ask in enumerate(asks.values())])
+        return [(key, _answer(kind, each)) for key, each in zip(asks, raw, strict=True)]
+
+    def _scored(self, windows: Mapping[str, tuple[int, ...]]) -> list[tuple[str, Answer]]:
+        """The likelihood of all tokens but the first, given that."""
+        if not windows:
+            return []
+        raw = self.lm._loglikelihood_tokens([(("", ""), list(each[:1]), list(each[1:])) for each in windows.values()])
+        return [(key, _answer("loglikelihood", each)) for key, each in zip(windows, raw, strict=True)]
 
 
 def _answer(kind: str, raw: Any) -> Answer:

@@ -48,6 +48,7 @@ class Engine(TemplateLM):  # type: ignore[misc]
     """
 
     name = "engine"
+    scores_tokens = True
 
     def __init__(
         self, model: Any, tokenizer: Any, *, batch_tokens: int = BATCH_TOKENS, max_length: int | None = None
