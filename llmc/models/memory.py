@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from llmc.kernels.cpu_linear import CpuPackedLinear
+from llmc.kernels.cpu_sparse import CsrLinear
 from llmc.kernels.packed_linear import PackedLinear
+from llmc.kernels.sparse_linear import SparseLinear
 
-Packed = PackedLinear | CpuPackedLinear
+Packed = PackedLinear | CpuPackedLinear | SparseLinear | CsrLinear
 """Layers whose weights are no parameters."""
 
 
@@ -29,7 +31,7 @@ def n_parameters(model: nn.Module) -> int:
 
 def packed_layers(model: nn.Module) -> list[Packed]:
     """The layers of the model that are packed."""
-    return [module for module in model.modules() if isinstance(module, PackedLinear | CpuPackedLinear)]
+    return [module for module in model.modules() if isinstance(module, Packed)]
 
 
 def _tensors(model: nn.Module) -> Iterator[Tensor]:
