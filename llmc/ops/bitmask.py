@@ -5,7 +5,6 @@ Two of four takes what a format of its own would: four bits a group of four say 
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +13,6 @@ from torch import Tensor
 
 BLOCK = 1 << 18
 """Weights that are unpacked at a time: their positions, 8 bytes each, about fill a core's second cache."""
-THREADS_FROM = 1 << 20
-"""Weights from which on several threads unpack, if torch may use several: fewer are done before they have started."""
 _WORDS = {2: torch.int16, 4: torch.int32}
 """What the bits of a weight are looked at as, by its bytes."""
 
@@ -75,25 +72,15 @@ def unpack(values: Tensor, mask: Tensor, n_in: int, starts: list[int], dtype: to
     """The dense matrix (out, in) in `dtype`, on the device of `values`; `starts` is what `Bitmask.starts` gives."""
     dense = torch.zeros((len(mask), n_in), dtype=dtype, device=values.device)
     fill_ = _fill_on_cpu_ if values.device.type == "cpu" else fill_anywhere_
-
-    def fill_block(block: int, rows: slice) -> None:
+    for block, rows in enumerate(row_blocks(len(mask), n_in)):
         fill_(dense[rows], values[starts[block] : starts[block + 1]].to(dtype), mask[rows])
-
-    blocks = list(enumerate(row_blocks(len(mask), n_in)))
-    n_threads = min(torch.get_num_threads(), len(blocks))
-    if n_threads > 1 and values.device.type == "cpu" and dense.numel() >= THREADS_FROM:
-        with ThreadPoolExecutor(n_threads) as pool:
-            list(pool.map(lambda block: fill_block(*block), blocks))
-    else:
-        for block in blocks:
-            fill_block(*block)
     return dense
 
 
 def _fill_on_cpu_(dense: Tensor, kept: Tensor, mask: Tensor) -> None:
     """Puts `kept` where `mask` has a bit: a search for positions and one write to them.
 
-    It takes a fifth of the time of torch's masked_scatter_, and numpy lets other threads work meanwhile.
+    It takes a fifth of the time of torch's masked_scatter_. On one thread: Python threads over the blocks were slower.
     """
     bits = np.unpackbits(mask.numpy(), axis=1, count=dense.shape[1], bitorder="little")
     words(dense).view(-1).numpy()[np.flatnonzero(bits.view(np.bool_))] = words(kept).numpy()

@@ -66,7 +66,7 @@ def test_matrices_that_are_not_contiguous():
     assert torch.equal(back(Bitmask.of(weight), torch.float32), weight) and n_kept(weight) == int((weight != 0).sum())
 
 
-def test_the_way_of_other_devices_and_of_several_threads_gives_the_same(monkeypatch):
+def test_the_way_of_other_devices_gives_the_same():
     weight = draw(600, 901, 0.3, torch.bfloat16)
     packed = Bitmask.of(weight)
     assert len(row_blocks(*weight.shape)) > 2
@@ -74,9 +74,6 @@ def test_the_way_of_other_devices_and_of_several_threads_gives_the_same(monkeypa
     for rows, first, last in zip(row_blocks(*weight.shape), packed.starts(), packed.starts()[1:], strict=False):
         bitmask.fill_anywhere_(dense[rows], packed.values[first:last], packed.mask[rows])
     assert torch.equal(dense, weight)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    monkeypatch.setattr(bitmask, "THREADS_FROM", 1)
-    assert torch.equal(back(packed, torch.bfloat16), weight)
 
 
 def test_a_dtype_without_words_is_refused():
