@@ -8,12 +8,11 @@ every line is written as it comes, so what was measured before an end is kept. R
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,64 +21,30 @@ if "--dry" in sys.argv:
 
 import torch
 
+from bench.gpu_baselines import baselines, symmetric
+from bench.gpu_fewer import low_rank, sparse, two_of_four
 from bench.gpu_gates import GATES, normal, quantised
+from bench.gpu_session import Session
 from bench.gpu_timing import Spread, cold, rotated
-from llmc.kernels import gap_sparse, lut, select, wq_launch
+from bench.gpu_tune import tune
+from llmc.kernels import lut, select, wq_launch
+from llmc.kernels.gpu_setting import VARIABLE
 from llmc.kernels.sweep import fused_sweep
 from llmc.ops import masks
 from llmc.ops.factor import Feedback
 from llmc.ops.grid import fit_grid
 from llmc.ops.masks import Pattern
+from llmc.ops.sweep import SweepSettings
 from llmc.ops.sweep import sweep as plain_sweep
 
 NEEDS = {  # block -> gates without which it is not timed
     "decode": ("G1 narrow", "G1 one-hot", "G7 repeatable"), "sweep": ("G2 sweep exact", "G2 sweep real"),
     "select": ("G3 selectors",), "crossover": ("G1 narrow", "G1 wide"), "sparse": ("G4 gap sparse",),
-    "lut": ("G6 tables and planes",), "tune": ("G1 narrow", "G7 repeatable"),
+    "2:4": (), "low rank": ("G1 narrow", "G1 wide", "G8 layers"), "lut": ("G6 tables and planes",),
+    "tune": ("G1 narrow", "G1 wide", "G7 repeatable"),
 }  # fmt: skip
 SHAPES = [(22016, 4096), (8192, 8192), (4096, 11008), (12288, 4096), (28672, 8192), (4096, 4096)]
 ROTATED_BYTES = 200 << 20
-
-
-class Session:
-    """Where the lines go, how much time is left, and what the device itself can do."""
-
-    def __init__(self, out: Path, minutes: float, dry: bool) -> None:
-        out.mkdir(parents=True, exist_ok=True)
-        self.path = out / "gpu.jsonl"
-        self.end = time.monotonic() + 60 * minutes
-        self.dry, self.device = dry, "cpu" if dry else "cuda"
-        self.bytes_per_s = 4.3e12
-        self.magic = False
-        self.failed: list[str] = []
-
-    def line(self, block: str, **fields: Any) -> None:
-        """One line, on disk before the next thing is tried."""
-        entry = {"block": block, **({"dry": True} if self.dry else {}), **fields}
-        with self.path.open("a") as file:
-            file.write(json.dumps(entry, allow_nan=False) + "\n")
-        print(json.dumps(entry), flush=True)
-
-    def timed(
-        self, block: str, took: Spread, *, n_bytes: float | None = None, against: Spread | None = None, **what: Any
-    ):
-        """A timing, with its share of the floor that this device's own memory sets."""
-        fields: dict[str, Any] = {k: round(v, 2) for k, v in took._asdict().items()}
-        if n_bytes is not None:
-            fields["gb_per_s"] = round(n_bytes / took.median / 1e3, 1)
-            fields["floor_share"] = round(n_bytes / self.bytes_per_s * 1e6 / took.median, 4)
-        if against is not None:
-            fields["times_as_fast"] = round(against.median / took.median, 3)
-        self.line(block, unit="us", **what, **fields)
-
-    def until(self, seconds: float) -> Callable[[], bool]:
-        """Whether a block that may take so long still has time; a dry run has one turn of everything."""
-        limit = min(self.end, time.monotonic() + seconds)
-        return lambda: self.dry or time.monotonic() < limit
-
-    def pick(self, real: list[Any], tiny: list[Any]) -> list[Any]:
-        """The shapes of a block."""
-        return tiny if self.dry else real
 
 
 def machine(session: Session) -> None:
@@ -121,31 +86,51 @@ def gates(session: Session) -> None:
             traceback.print_exc()
         if name == "G0 subnormals":
             session.magic = not passed
+            os.environ[VARIABLE] = "magic" if session.magic else "on"  # for what goes through operators
         elif not passed:
             session.failed.append(name)
 
 
 def decode(session: Session) -> None:
-    """Few rows of x against cuBLAS in bfloat16: cold runs, and a graph that rotates over more than the cache."""
+    """Few rows of x against cuBLAS, tinygemm and Marlin: cold runs, and a graph that rotates over the cache."""
     goes_on = session.until(150)
     for n, k in session.pick(SHAPES, [(128, 512)]):
-        dense = torch.randn(n, k, device=session.device, dtype=torch.bfloat16)
+        inputs = {m: normal(m, k, device=session.device).half() for m in session.pick([1, 8, 16, 4, 2], [1])}
+        if not goes_on():
+            return
+        base = _others(session, n, k, inputs)
         for bits in (4, 2, 3, 8):
             weight = quantised(n, k, bits, session.device)
             copies = 1 if session.dry else max(1, ROTATED_BYTES // weight.size_bytes)
             others = [weight, *(quantised(n, k, bits, session.device, seed) for seed in range(1, min(copies, 24)))]
-            for m in session.pick([1, 8, 16, 4, 2], [1]):
+            for m, x in inputs.items():
                 if not goes_on():
                     return
-                x = normal(m, k, device=session.device).half()
-                base = cold(lambda x=x, dense=dense: torch.nn.functional.linear(x.bfloat16(), dense), session.device)
                 took = cold(lambda x=x, w=weight: wq_launch.matmul(x, w, magic=session.magic), session.device)
                 n_bytes = weight.size_bytes + 2 * m * (n + k)
                 what = {"kernel": f"W{bits}", "n": n, "k": k, "m": m}
-                session.timed("decode", took, n_bytes=n_bytes, against=base, how="cold", **what)
+                session.timed("decode", took, n_bytes=n_bytes, against=base[m], how="cold", **what)
                 works = [lambda x=x, w=w: wq_launch.matmul(x, w, magic=session.magic) for w in others]
                 session.timed("decode", rotated(works, session.device), n_bytes=n_bytes, how="graph, rotated", **what)
-                session.timed("decode", base, n_bytes=2 * n * k, how="cold", kernel="bf16", n=n, k=k, m=m)
+
+
+def _others(session: Session, n: int, k: int, inputs: dict[int, torch.Tensor]) -> dict[int, Spread]:
+    """Times the products of others, in bfloat16 and cold; cuBLAS's, by rows of x, are what ours are set against."""
+    weight = symmetric(n, k, session.device)
+    dense = weight.dequantised().to(torch.bfloat16)
+    found: dict[str, Any] = {"bf16": lambda x: torch.nn.functional.linear(x, dense), **baselines(weight)}
+    base: dict[int, Spread] = {}
+    for name, product in found.items():
+        if isinstance(product, str):
+            session.line("decode", kernel=name, missing=product, n=n, k=k)
+            continue
+        for m, half in inputs.items():
+            x = half.bfloat16()
+            took = cold(lambda x=x, product=product: product(x), session.device)
+            base.setdefault(m, took)  # bf16 comes first
+            n_bytes = 2 * n * k if name == "bf16" else n * k // 2 + 4 * n * (k // 128)
+            session.timed("decode", took, n_bytes=n_bytes, against=base[m], how="cold", kernel=name, n=n, k=k, m=m)
+    return base
 
 
 def sweep(session: Session) -> None:
@@ -159,21 +144,20 @@ def sweep(session: Session) -> None:
         factors = Feedback(gain=gain, cost=torch.ones(k, device=session.device), order=None, damping=0.01)
         grid = fit_grid(weight, bits=4, group_size=128, symmetric=True)
         what = {"n": n, "k": k}
-        took = cold(lambda w=weight, f=factors, g=grid: fused_sweep(w, f, grid=g), session.device, repeats=3)
+        settings = SweepSettings(grid=grid)
+        took = cold(lambda w=weight, f=factors, s=settings: fused_sweep(w, f, s), session.device, repeats=3)
         session.timed("sweep", took, kernel="fused", **what)
         part = min(256, k)
         short = Feedback(gain=gain[:part, :part].contiguous(), cost=factors.cost[:part], order=None, damping=0.01)
-        few = fit_grid(weight[:, :part].contiguous(), bits=4, group_size=128, symmetric=True)
-        plain = cold(lambda w=weight[:, :part], f=short, g=few: plain_sweep(w, f, grid=g), session.device, repeats=3)
+        few = SweepSettings(grid=fit_grid(weight[:, :part].contiguous(), bits=4, group_size=128, symmetric=True))
+        plain = cold(lambda w=weight[:, :part], f=short, s=few: plain_sweep(w, f, s), session.device, repeats=3)
         session.timed("sweep", plain, kernel=f"plain loop, {part} columns", columns_of_whole=round(part / k, 4), **what)
 
         def pick(score: torch.Tensor) -> torch.Tensor:
             return masks.keep_n_of_m(score.T, Pattern(2, 4)).T
 
-        pruned = cold(
-            lambda w=weight, f=factors: fused_sweep(w, f, select=pick, every=4, pattern=Pattern(2, 4)),
-            session.device, repeats=3,
-        )  # fmt: skip
+        pruning = SweepSettings(select=pick, every=4, pattern=Pattern(2, 4))
+        pruned = cold(lambda w=weight, f=factors, s=pruning: fused_sweep(w, f, s), session.device, repeats=3)
         session.timed("sweep", pruned, kernel="fused 2:4", **what)
 
 
@@ -207,27 +191,11 @@ def crossover(session: Session) -> None:
         if not goes_on():
             return
         x = normal(m, k, device=session.device).half()
-        base = cold(lambda x=x: torch.nn.functional.linear(x.bfloat16(), dense), session.device)
+        rounded = x.bfloat16()
+        base = cold(lambda x=rounded: torch.nn.functional.linear(x, dense), session.device)
         for name, limit in (("fused", 1 << 30), ("written out", 0)):
             took = cold(lambda x=x, limit=limit: wq_launch.matmul(x, weight, wide_rows=limit), session.device)
             session.timed("crossover", took, against=base, kernel=name, n=n, k=k, m=m)
-
-
-def sparse(session: Session) -> None:
-    """Gap-coded products against dense ones, by sparsity."""
-    goes_on = session.until(45)
-    n, k = (8, 600) if session.dry else (4096, 4096)
-    for sparsity in session.pick([0.7, 0.5, 0.6, 0.8], [0.7]):
-        dense = torch.randn(n, k).half()
-        coded = gap_sparse.encode(dense * (torch.rand(n, k) > sparsity)).to(session.device)
-        wide = dense.to(session.device, torch.bfloat16)
-        for m in session.pick([1, 2, 4], [1]):
-            if not goes_on():
-                return
-            x = normal(m, k, device=session.device).half()
-            base = cold(lambda x=x, w=wide: torch.nn.functional.linear(x.bfloat16(), w), session.device)
-            took = cold(lambda x=x, c=coded: gap_sparse.matvec(x, c), session.device)
-            session.timed("sparse", took, n_bytes=coded.size_bytes, against=base, n=n, k=k, m=m, sparsity=sparsity)
 
 
 def non_uniform(session: Session) -> None:
@@ -251,29 +219,14 @@ def non_uniform(session: Session) -> None:
                 session.timed("lut", took, n_bytes=n_bytes, kernel=name, n=n, k=k, m=m)
 
 
-def tune(session: Session) -> None:
-    """With the time that is left: other tiles for the matrices of decoding."""
-    goes_on = session.until(1e9)
-    for n, k in session.pick(SHAPES, [(128, 512)]):
-        weight = quantised(n, k, 4, session.device)
-        for tiles in _tile_choices(weight.words.shape[0], session.dry):
-            if not goes_on():
-                return
-            x = normal(1, k, device=session.device).half()
-            took = cold(lambda x=x, w=weight, t=tiles: wq_launch.matmul(x, w, tiles=t), session.device)
-            session.timed("tune", took, n_bytes=weight.size_bytes, n=n, k=k, m=1, tiles=vars(tiles))
-
-
-def _tile_choices(n_padded: int, dry: bool) -> Iterator[wq_launch.Tiles]:
-    for rows in (128,) if dry else (128, 64):
-        for split in (2,) if dry else (1, 4, 8, 16):
-            for stages in (3,) if dry else (3, 4):
-                yield wq_launch.Tiles(rows=rows, columns=8, split=split, stages=stages)
+def tuning(session: Session) -> None:
+    """The fastest tiles, for the file that LLMC_GPU_TILES reads."""
+    tune(session, session.pick(SHAPES, [(128, 512)]))
 
 
 BLOCKS = {
     "decode": decode, "sweep": sweep, "select": selection, "crossover": crossover, "sparse": sparse,
-    "lut": non_uniform, "tune": tune,
+    "2:4": two_of_four, "low rank": low_rank, "lut": non_uniform, "tune": tuning,
 }  # fmt: skip
 
 

@@ -11,14 +11,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from llmc.kernels import lut, reference, select, wq_launch
+from llmc.kernels import low_rank_pair, lut, reference, select, wq_launch
 from llmc.kernels.gap_sparse import encode, matvec
+from llmc.kernels.gpu_linear import gpu_packed_linear
+from llmc.kernels.low_rank_pair import LowRankPair
 from llmc.kernels.pack import Planar, planar
 from llmc.kernels.sweep import fused_sweep
 from llmc.ops import masks
+from llmc.ops.codes import Codes
 from llmc.ops.factor import Feedback, feedback
 from llmc.ops.grid import fit_grid
 from llmc.ops.masks import Pattern
+from llmc.ops.sweep import SweepSettings
 from llmc.ops.sweep import sweep as plain_sweep
 
 
@@ -113,7 +117,8 @@ def sweep_exact(device: str, tiny: bool, magic: bool) -> Found:
     weight, factors = _exact_problem(rows, width, device)
     grid = fit_grid(weight, bits=4, group_size=64, symmetric=False)
     grid = type(grid)(scale=torch.full_like(grid.scale, 0.25), zero=grid.zero, bits=4, group_size=64, symmetric=False)
-    differ = fused_sweep(weight, factors, grid=grid).result != plain_sweep(weight, factors, grid=grid).result
+    settings = SweepSettings(grid=grid)
+    differ = fused_sweep(weight, factors, settings).result != plain_sweep(weight, factors, settings).result
     return Found(float(differ.float().mean()), 0.0)
 
 
@@ -125,7 +130,8 @@ def sweep_real(device: str, tiny: bool, magic: bool) -> Found:
     weight, worst = normal(rows, width, device=device, seed=2), 0.0
     for bits, size in ((4, 128), (3, -1)):
         grid = fit_grid(weight, bits=bits, group_size=size, symmetric=True)
-        differ = fused_sweep(weight, factors, grid=grid).result != plain_sweep(weight, factors, grid=grid).result
+        settings = SweepSettings(grid=grid)
+        differ = fused_sweep(weight, factors, settings).result != plain_sweep(weight, factors, settings).result
         worst = max(worst, float(differ.float().mean()))
 
     def half(score: Tensor) -> Tensor:
@@ -135,8 +141,8 @@ def sweep_real(device: str, tiny: bool, magic: bool) -> Found:
         return masks.keep_n_of_m(score.T, Pattern(2, 4)).T
 
     for choose, every, pattern in ((half, 128, None), (two_of_four, 4, Pattern(2, 4))):
-        plain = plain_sweep(weight, factors, select=choose, every=every)
-        fused = fused_sweep(weight, factors, select=choose, every=every, pattern=pattern)
+        settings = SweepSettings(select=choose, every=every, pattern=pattern)
+        plain, fused = plain_sweep(weight, factors, settings), fused_sweep(weight, factors, settings)
         assert plain.keep is not None and fused.keep is not None
         worst = max(worst, float((plain.keep != fused.keep).float().mean()))
     return Found(worst, 1e-3)
@@ -202,8 +208,34 @@ def repeatable(device: str, tiny: bool, magic: bool) -> Found:
     return Found(float(wrong), 0.0)
 
 
+def layers(device: str, tiny: bool, magic: bool) -> Found:
+    """G8: packed layers as a model has them, act-order and bias included, compiled too; and low-rank pairs of codes."""
+    draw, worst = torch.Generator().manual_seed(0), 0.0
+    for bits in (2, 3, 4, 8):
+        codes = Codes(
+            codes=torch.randint(0, 2**bits, (160, 512), generator=draw, dtype=torch.uint8),
+            scale=torch.rand(160, 4, generator=draw) * 0.01 + 0.001,
+            zero=torch.randint(0, 2**bits, (160, 4), generator=draw, dtype=torch.uint8),
+            bits=bits,
+            group=torch.randperm(512, generator=draw) % 4,
+        )
+        layer = gpu_packed_linear(codes, torch.nn.Parameter(torch.randn(160, generator=draw).half()))
+        assert not isinstance(layer, str), layer
+        layer = layer.to(device).requires_grad_(False)
+        exact_weight = codes.dequantised(torch.float64).to(device)
+        for m in (1, 33):
+            x = normal(m, 512, device=device).half()
+            exact = x.double() @ exact_weight.T + layer.bias.double()
+            worst = max(worst, excess(layer(x), exact))
+            worst = max(worst, excess(torch.compile(layer, fullgraph=True, backend="aot_eager")(x), exact))
+    left, right = quantised(160, 128, 8, device), quantised(128, 512, 8, device)
+    x = normal(3, 512, device=device)
+    exact = x.double() @ (reference.dequantised(left) @ reference.dequantised(right)).T
+    return Found(max(worst, excess(low_rank_pair.matmul(x, LowRankPair(left=left, right=right)), exact)), 1e-3)
+
+
 GATES: dict[str, Callable[[str, bool, bool], Found]] = {
     "G0 subnormals": subnormals, "G1 narrow": narrow, "G1 one-hot": one_hot, "G1 wide": wide,
     "G2 sweep exact": sweep_exact, "G2 sweep real": sweep_real, "G3 selectors": selectors, "G4 gap sparse": gap_sparse,
-    "G6 tables and planes": tables_and_planes, "G7 repeatable": repeatable,
+    "G6 tables and planes": tables_and_planes, "G7 repeatable": repeatable, "G8 layers": layers,
 }  # fmt: skip

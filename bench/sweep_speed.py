@@ -25,7 +25,7 @@ from llmc.evaluate.bench import _processor
 from llmc.ops.factor import feedback
 from llmc.ops.grid import Grid, fit_grid
 from llmc.ops.masks import Pattern, drop_lowest, keep_n_of_m
-from llmc.ops.sweep import sweep
+from llmc.ops.sweep import SweepSettings, sweep
 
 BLOCK = 128
 TWO_OF_FOUR = Pattern(keep=2, of=4)
@@ -52,15 +52,15 @@ def main() -> None:
     print(f"Python {platform.python_version()}; medians of {args.turns} turns (least to most)")
     sides: dict[str, tuple[Callable[[], Tensor], Callable[[], Tensor]]] = {
         "GPTQ, 4 bits, groups of 128": (
-            lambda: sweep(weight, factors, grid=grid).result,
+            lambda: sweep(weight, factors, SweepSettings(grid=grid)).result,
             lambda: _plain_gptq(weight, upper, grid),
         ),
         "SparseGPT, 2:4": (
-            lambda: sweep(weight, factors, select=lambda score: keep_n_of_m(score.T, TWO_OF_FOUR).T, every=4).result,
+            lambda: sweep(weight, factors, SweepSettings(select=_two_of_four, every=4)).result,
             lambda: _plain_sparse(weight, upper, pattern=True),
         ),
         "SparseGPT, 50 %": (
-            lambda: sweep(weight, factors, select=_lowest_half, every=BLOCK).result,
+            lambda: sweep(weight, factors, SweepSettings(select=_lowest_half, every=BLOCK)).result,
             lambda: _plain_sparse(weight, upper, pattern=False),
         ),
     }
@@ -162,6 +162,11 @@ def _plain_sparse(weight: Tensor, upper: Tensor, *, pattern: bool) -> Tensor:
             errors[:, i] = error
         w[:, last:] -= errors.matmul(upper[first:last, last:])
     return result
+
+
+def _two_of_four(scores: Tensor) -> Tensor:
+    """Of every four columns the lower two go, row by row."""
+    return keep_n_of_m(scores.T, TWO_OF_FOUR).T
 
 
 def _lowest_half(scores: Tensor) -> Tensor:

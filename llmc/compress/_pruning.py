@@ -8,8 +8,9 @@ from torch import Tensor
 
 from llmc.compress._method import Compressed
 from llmc.errors import UserError
+from llmc.kernels.choose import drop_lowest, keep_n_of_m
 from llmc.ops.bits import pruned_bits
-from llmc.ops.masks import Pattern, drop_lowest, keep_n_of_m, parse_pattern
+from llmc.ops.masks import Pattern, parse_pattern
 
 DEFAULT_SPARSITY = 0.5
 

@@ -13,6 +13,7 @@ from llmc.compress._method import Compressed, Kind, LayerStats, Needs
 from llmc.compress._quantising import check_grid, quantised
 from llmc.kernels.sweep import sweep
 from llmc.ops.grid import fit_grid
+from llmc.ops.sweep import SweepSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ class GPTQ:
             search=self.mse,
         )
         factors, warnings = prepare(weight, stats, self.damping, descending=self.act_order)
-        offsets = sweep(dense, factors, grid=grid, keep=keep).result
+        offsets = sweep(dense, factors, SweepSettings(grid=grid, keep=keep)).result
         return quantised(
             weight, offsets, grid, keep, group_size=self.group_size, damping=factors.damping, warnings=warnings
         )

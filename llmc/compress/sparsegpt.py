@@ -12,10 +12,11 @@ from llmc.compress._inputs import as_float
 from llmc.compress._method import Compressed, Kind, LayerStats, Needs
 from llmc.compress._pruning import DEFAULT_SPARSITY, check_sparsity, pattern_of, pruned
 from llmc.compress._quantising import check_grid, quantised
+from llmc.kernels.choose import drop_lowest, keep_n_of_m
 from llmc.kernels.sweep import sweep
 from llmc.ops.grid import Grid, fit_grid
-from llmc.ops.masks import Pattern, check_divides, drop_lowest, keep_n_of_m
-from llmc.ops.sweep import Select
+from llmc.ops.masks import Pattern, check_divides
+from llmc.ops.sweep import Select, SweepSettings
 
 BLOCK = 128
 """Columns over which one threshold chooses, across all rows."""
@@ -71,15 +72,14 @@ class SparseGPT:
             check_divides(weight.shape[-1], pattern)
         grid = self._grid(dense, weight)
         factors, warnings = prepare(weight, stats, self.damping)
-        result, chosen = sweep(
-            dense,
-            factors,
+        settings = SweepSettings(
             grid=grid,
             keep=keep,
             select=_chooser(self.sparsity, pattern),
             every=BLOCK if pattern is None else pattern.of,
             pattern=pattern,
         )
+        result, chosen = sweep(dense, factors, settings)
         assert chosen is not None
         if grid is None:
             return pruned(result.to(weight.dtype), chosen, pattern, damping=factors.damping, warnings=warnings)

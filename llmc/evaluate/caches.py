@@ -26,58 +26,99 @@ def shareable(cache: Any) -> bool:
 
 def slides(cache: Any) -> bool:
     """Whether any layer forgets what is outside a window."""
-    return any(type(layer) is DynamicSlidingWindowLayer for layer in cache.layers)
+    return any(isinstance(layer, DynamicSlidingWindowLayer) for layer in cache.layers)
 
 
 class _FrozenMixin:
-    """Answers `update` with prefix and new states but keeps only the prefix: the memory is one layer's at a time."""
+    """Answers `update` with what it holds and the new states together, and doesn't keep the new ones.
 
-    keys: Tensor
-    values: Tensor
+    So what rows share is stored once, and joined with what is theirs one layer at a time. With `extends` the new states
+    are kept after all, once: the rows then continue what they share by prefixes of their own.
+    """
+
+    parts: list[tuple[Tensor, Tensor]]
+    """Keys and values (1 or rows, heads, tokens, width) of consecutive tokens; a single row stands for all."""
     rows: Tensor
+    extends: bool
 
-    def _adopt(self, source: Any, rows: Tensor) -> None:
-        self.keys, self.values, self.rows = source.keys, source.values, rows
+    def _adopt(self, source: Any, rows: Tensor, extends: bool) -> None:
+        self.parts, self.rows, self.extends = _parts(source), rows, extends
+        self.keys, self.values = self.parts[0]
         self.dtype, self.device, self.is_initialized = source.dtype, source.device, True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        return self._join(self.keys, key_states), self._join(self.values, value_states)
+        keys = torch.cat([*(_of(part, self.rows) for part, _ in self.parts), key_states], dim=-2)
+        values = torch.cat([*(_of(part, self.rows) for _, part in self.parts), value_states], dim=-2)
+        if self.extends:
+            self._keep(key_states, value_states, keys, values)
+        return keys, values
 
-    def _join(self, prefix: Tensor, new: Tensor) -> Tensor:
-        if prefix.shape[0] == 1:
-            return torch.cat([prefix.expand(new.shape[0], -1, -1, -1), new], dim=-2)
-        return torch.cat([prefix[self.rows], new], dim=-2)
+    def _keep(self, new_keys: Tensor, new_values: Tensor, keys: Tensor, values: Tensor) -> None:
+        raise NotImplementedError
 
 
 class _Frozen(_FrozenMixin, DynamicLayer):  # type: ignore[misc]
-    def __init__(self, source: Any, rows: Tensor) -> None:
+    def __init__(self, source: Any, rows: Tensor, extends: bool) -> None:
         super().__init__()
-        self._adopt(source, rows)
+        self._adopt(source, rows, extends)
+
+    def get_seq_length(self) -> int:
+        return sum(keys.shape[-2] for keys, _ in self.parts)
+
+    def _keep(self, new_keys: Tensor, new_values: Tensor, keys: Tensor, values: Tensor) -> None:
+        self.parts.append((new_keys, new_values))
 
 
 class _FrozenSliding(_FrozenMixin, DynamicSlidingWindowLayer):  # type: ignore[misc]
-    def __init__(self, source: Any, rows: Tensor) -> None:
+    def __init__(self, source: Any, rows: Tensor, extends: bool) -> None:
         super().__init__(sliding_window=source.sliding_window)
-        self._adopt(source, rows)
+        self._adopt(source, rows, extends)
         self.cumulative_length = source.cumulative_length
 
+    def _keep(self, new_keys: Tensor, new_values: Tensor, keys: Tensor, values: Tensor) -> None:
+        self.cumulative_length += new_keys.shape[-2]
+        seen = 1 - self.sliding_window
+        self.parts = [(keys[:, :, seen:], values[:, :, seen:])]
 
-def frozen(cache: Any, rows: Tensor) -> Any:
-    """A cache in which row i of a batch continues prefix `rows[i]` of `cache`; the batch's own states aren't kept.
 
+def _parts(layer: Any) -> list[tuple[Tensor, Tensor]]:
+    return list(layer.parts) if isinstance(layer, _FrozenMixin) else [(layer.keys, layer.values)]
+
+
+def _of(part: Tensor, rows: Tensor) -> Tensor:
+    return part.expand(len(rows), -1, -1, -1) if part.shape[0] == 1 else part[rows]
+
+
+def frozen(cache: Any, rows: Tensor, *, extends: bool = False) -> Any:
+    """A cache in which row i of a batch continues prefix `rows[i]` of `cache`.
+
+    The batch's own states aren't kept, unless it `extends` the prefixes: then they are, by the first call of the model.
     Shapes: `cache` holds (prefixes, heads, tokens, width); `rows` (batch,) of prefix numbers.
     """
     view = copy.copy(cache)
     view.layers = [
-        (_FrozenSliding if type(layer) is DynamicSlidingWindowLayer else _Frozen)(layer, rows) for layer in cache.layers
+        (_FrozenSliding if isinstance(layer, DynamicSlidingWindowLayer) else _Frozen)(layer, rows, extends)
+        for layer in cache.layers
     ]
     return view
 
 
 def repeated(cache: Any, rows: Tensor) -> Any:
     """A growing copy of `cache` in which row i begins with prefix `rows[i]`."""
-    grown = copy.deepcopy(cache)
-    grown.batch_select_indices(rows)
+    grown = copy.copy(cache)
+    grown.layers = [_growing(layer, rows) for layer in cache.layers]
+    return grown
+
+
+def _growing(layer: Any, rows: Tensor) -> DynamicLayer:
+    if isinstance(layer, DynamicSlidingWindowLayer):
+        grown = DynamicSlidingWindowLayer(sliding_window=layer.sliding_window)
+        grown.cumulative_length = layer.cumulative_length
+    else:
+        grown = DynamicLayer()
+    grown.lazy_initialization(layer.keys, layer.values)
+    grown.keys = torch.cat([_of(keys, rows) for keys, _ in _parts(layer)], dim=-2)
+    grown.values = torch.cat([_of(values, rows) for _, values in _parts(layer)], dim=-2)
     return grown
 
 

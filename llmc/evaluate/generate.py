@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from llmc.evaluate.beginnings import Beginnings
 from llmc.evaluate.caches import repeated
 from llmc.evaluate.encoding import Encoder
 from llmc.evaluate.network import Network, padded_left
-from llmc.evaluate.prefixes import Group, Row, plan
+from llmc.evaluate.prefix_tree import Row
+from llmc.evaluate.prefixes import Group, plan, unshared
 from llmc.evaluate.running import Running, States
 from llmc.evaluate.sampling import draw, generator
 
@@ -108,11 +110,11 @@ class Writer:
                 yield self._run(cohort, prompts, users, jobs)
 
     def _cohorts(self, prompts: Sequence[tuple[int, ...]], users: Sequence[list[int]]) -> Iterator[list[_Unit]]:
-        shares = self.network.why_not_shared is None
-        rows = [Row(prompt, 1 if shares else len(prompt)) for prompt in prompts]
+        rows = [Row(prompt, 1) for prompt in prompts]
+        groups = plan if self.network.why_not_shared is None else unshared
         cohort: list[_Unit] = []
         n_jobs = 0
-        for group in plan(rows, self.batch_tokens):
+        for group in groups(rows, self.batch_tokens):
             for batch in group.batches:
                 for part in self._fitting(group, batch, prompts):
                     cohort.append(_Unit(group, part))
@@ -127,7 +129,7 @@ class Writer:
         self, group: Group, batch: tuple[tuple[int, int], ...], prompts: Sequence[tuple[int, ...]]
     ) -> Iterator[tuple[tuple[int, int], ...]]:
         """The batch, cut where it must be: a sliding window can't have padding between a prefix and what follows."""
-        if not (self.network.slides and group.prefixes):
+        if not (self.network.slides and group.prefix_length):
             yield batch
             return
         by_length: dict[int, list[tuple[int, int]]] = {}
@@ -192,9 +194,10 @@ class Writer:
     ) -> Iterator[list[tuple[_Ready, Any]]]:
         """Every unit's prompts with their states and next logits."""
         past, read = None, None
+        beginnings = Beginnings(self.network)
         for group, batch in cohort:
             if group is not read:
-                past = self.network.prefill(torch.tensor(group.prefixes)) if group.prefixes else None
+                past = beginnings.of(group)
                 read = group
             n_shared = group.prefix_length
             tokens, mask = padded_left([prompts[row][n_shared:] for row, _ in batch])

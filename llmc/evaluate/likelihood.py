@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from llmc.evaluate.beginnings import Beginnings
 from llmc.evaluate.caches import frozen
 from llmc.evaluate.network import Network
-from llmc.evaluate.prefixes import Group, Row, plan
-
-CHUNK = 512
-"""Positions whose logits are held in float32 at a time."""
+from llmc.evaluate.prefix_tree import Row
+from llmc.evaluate.prefixes import plan, unshared
 
 
 class Target(NamedTuple):
@@ -65,7 +64,8 @@ def score(
         asked[each.row()].append(index)
     rows = [Row(tokens, max(max(1, targets[i].n_scored) for i in users)) for tokens, users in asked.items()]
     users = list(asked.values())
-    groups = plan(rows, batch_tokens) if network.why_not_shared is None else _plain(rows, batch_tokens)
+    groups = plan(rows, batch_tokens) if network.why_not_shared is None else unshared(rows, batch_tokens)
+    beginnings = Beginnings(network)
     for group in groups:
         past = None
         for batch in group.batches:
@@ -73,38 +73,42 @@ def score(
             tick(len(wanted))
             if known >= set(wanted):
                 continue
-            if group.prefixes and past is None:
-                past = network.prefill(torch.tensor(group.prefixes))
+            if past is None:
+                past = beginnings.of(group)
             n_read = [rows[row].n_read for row, _ in batch]
-            logits = network.read(
+            parts = network.read_parts(
                 [rows[row].tokens[group.prefix_length :] for row, _ in batch],
                 n_read,
                 None if past is None else frozen(past, torch.tensor([p for _, p in batch], device=network.device)),
             )
             ends = torch.tensor(n_read).cumsum(0).tolist()
             pairs = [(index, end) for (row, _), end in zip(batch, ends, strict=True) for index in users[row]]
-            yield list(zip([i for i, _ in pairs], _scores(logits, targets, pairs), strict=True))
+            yield list(zip([i for i, _ in pairs], _scores(parts, targets, pairs), strict=True))
 
 
-def _plain(rows: Sequence[Row], batch_tokens: int) -> list[Group]:
-    """Batches by length, with nothing shared."""
-    return plan([Row(row.tokens, len(row.tokens)) for row in rows], batch_tokens)
+def _scores(parts: Iterable[Tensor], targets: Sequence[Target], pairs: Sequence[tuple[int, int]]) -> list[Score]:
+    """Scores of the targets, each from the logits that end before position `end` of `parts`, taken as one.
 
-
-def _scores(logits: Tensor, targets: Sequence[Target], pairs: Sequence[tuple[int, int]]) -> list[Score]:
-    """Scores of the targets, each from the logits that end before row `end` of `logits` (reads, vocabulary)."""
-    normaliser = torch.cat([part.float().logsumexp(-1) for part in torch.split(logits, CHUNK)])
-    best = torch.cat([part.argmax(-1) for part in torch.split(logits, CHUNK)])
-    where = [end - targets[i].n_scored + k for i, end in pairs for k in range(targets[i].n_scored)]
-    what = [token for i, _ in pairs for token in targets[i].tokens[len(targets[i].tokens) - targets[i].n_scored :]]
-    at = torch.tensor(where, dtype=torch.long, device=logits.device)
-    tokens = torch.tensor(what, dtype=torch.long, device=logits.device)
-    gains = (logits[at, tokens].float() - normaliser[at]).double().tolist()
-    hits = (best[at] == tokens).tolist()
-    last = best.tolist()
+    Shapes: parts (reads, vocabulary), together all positions that are read.
+    """
+    at = [end - targets[i].n_scored + k for i, end in pairs for k in range(targets[i].n_scored)]
+    scored = [token for i, _ in pairs for token in targets[i].tokens[len(targets[i].tokens) - targets[i].n_scored :]]
+    where, what = torch.tensor(at, dtype=torch.long), torch.tensor(scored, dtype=torch.long)
+    gains, hits = torch.zeros(len(where), dtype=torch.float64), torch.zeros(len(where), dtype=torch.bool)
+    best: list[int] = []
+    for part in parts:
+        here = ((where >= len(best)) & (where < len(best) + len(part))).nonzero().flatten()
+        rows = (where[here] - len(best)).to(part.device)
+        tokens = what[here].to(part.device)
+        likeliest = part.argmax(-1)
+        normaliser = part.float().logsumexp(-1)
+        gains[here] = (part[rows, tokens].float() - normaliser[rows]).double().cpu()
+        hits[here] = (likeliest[rows] == tokens).cpu()
+        best += likeliest.tolist()
+    gained, hit = gains.tolist(), hits.tolist()
     scores, start = [], 0
     for i, end in pairs:
         stop = start + targets[i].n_scored
-        scores.append(Score(sum(gains[start:stop]), all(hits[start:stop]), last[end - 1]))
+        scores.append(Score(sum(gained[start:stop]), all(hit[start:stop]), best[end - 1]))
         start = stop
     return scores

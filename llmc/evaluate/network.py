@@ -15,6 +15,8 @@ from llmc.evaluate.caches import frozen, shareable, slides
 
 logger = logging.getLogger(__name__)
 
+LOGITS_AT_ONCE = 6_000_000
+"""Logits held at a time where many positions are read: 24 MB in float32, which the allocator keeps for the next."""
 PROBE_TOLERANCE = 1e-2
 """Largest change of a logit, over the spread of the logits, that a split at a prefix may make in the probe."""
 
@@ -35,12 +37,23 @@ class Network:
         self.vocabulary = int(text.vocab_size)
         self.caches = False
         self.slides = False
+        self._head_is_last = self._gives_what_the_head_gives()
         self.why_not_shared = self._why_not_shared(text)
         if self.why_not_shared:
             logger.warning("prefixes are not shared for this model: %s; plain batches instead", self.why_not_shared)
 
+    def _probe(self) -> Tensor:
+        return (torch.arange(12) * 7919 % self.vocabulary).view(2, 6).to(self.device)
+
+    @torch.no_grad()
+    def _gives_what_the_head_gives(self) -> bool:
+        """Whether the logits are the output layer's as they are: not scaled, not capped."""
+        at = torch.tensor([0, 1])
+        logits, hidden = self._run(self._probe(), at, at, None)
+        return len(hidden) > 0 and torch.equal(logits, self._head(hidden))
+
     def _why_not_shared(self, config: Any) -> str | None:
-        tokens = (torch.arange(12) * 7919 % self.vocabulary).view(2, 6).to(self.device)
+        tokens = self._probe()
         try:
             cache = self.prefill(tokens[:, :4])
         except (TypeError, ValueError, AttributeError, NotImplementedError) as error:
@@ -60,8 +73,14 @@ class Network:
         return None if change <= limit else f"a shared prefix changes its logits by {change:.2g} standard deviations"
 
     @torch.no_grad()
-    def prefill(self, tokens: Tensor, **how: Any) -> Any:
-        """The model's own cache after `tokens` (rows, tokens), which all rows fill without padding."""
+    def prefill(self, tokens: Tensor, past: Any = None) -> Any:
+        """The cache after `tokens` (rows, tokens), which all rows fill without padding.
+
+        With `past`, a cache of one row, all rows continue that; the result then stores it once for all of them.
+        """
+        how = {}
+        if past is not None:
+            how = {"past_key_values": frozen(past, torch.zeros(len(tokens), dtype=torch.long), extends=True)}
         with _reading(self._head, tokens.new_zeros(1), tokens.new_zeros(1)):
             return self.model(input_ids=tokens.to(self.device), use_cache=True, **how).past_key_values
 
@@ -69,31 +88,58 @@ class Network:
     def open(self, tokens: Tensor, past: Any, **how: Any) -> tuple[Any, Tensor]:
         """The cache after left-padded `tokens` (rows, tokens), and the logits (rows, vocabulary) that follow."""
         rows = torch.arange(len(tokens), device=self.device)
-        with _reading(self._head, rows, rows * 0 + tokens.shape[1] - 1) as was_read:
+        with _reading(self._head, rows, rows * 0 + tokens.shape[1] - 1) as seen:
             found = self.model(input_ids=tokens.to(self.device), past_key_values=past, use_cache=True, **how)
-        return found.past_key_values, found.logits[0] if was_read else found.logits[:, -1]
+        return found.past_key_values, found.logits[0] if seen else found.logits[:, -1]
 
-    @torch.no_grad()
     def logits(self, tokens: Tensor, rows: Tensor, columns: Tensor, past: Any = None, **how: Any) -> Tensor:
         """The logits (reads, vocabulary) after token `columns[i]` of row `rows[i]`.
 
         Shapes: tokens (rows, tokens), right-padded unless `how` brings a mask. Nothing but attention to earlier tokens
         connects positions, so right padding needs no mask.
         """
+        return self._run(tokens, rows, columns, past, **how)[0]
+
+    @torch.no_grad()
+    def _run(
+        self, tokens: Tensor, rows: Tensor, columns: Tensor, past: Any, at_most: int | None = None, **how: Any
+    ) -> tuple[Tensor, Tensor]:
+        """The logits at the first `at_most` places, and the hidden states before the output layer at all of them.
+
+        Both at all where the output layer isn't called as a module; then there are no hidden states.
+        """
         rows, columns = rows.to(self.device), columns.to(self.device)
         cache = {"use_cache": False} if past is None else {"past_key_values": past, "use_cache": True}
-        with _reading(self._head, rows, columns) as was_read:
+        with _reading(self._head, rows, columns, at_most) as seen:
             found: Tensor = self.model(input_ids=tokens.to(self.device), **cache, **how).logits
-        return found[0] if was_read else found[rows, columns]
+        return (found[0], seen[0]) if seen else (found[rows, columns], found.new_empty(0))
 
     def read(self, suffixes: Sequence[Sequence[int]], n_read: Sequence[int], past: Any = None) -> Tensor:
-        """The logits (sum of n_read, vocabulary) at the last `n_read[i]` positions of each suffix, row after row."""
+        """All of `read_parts` in one: (sum of n_read, vocabulary)."""
+        return torch.cat(list(self.read_parts(suffixes, n_read, past)))
+
+    @torch.no_grad()
+    def read_parts(
+        self, suffixes: Sequence[Sequence[int]], n_read: Sequence[int], past: Any = None
+    ) -> Iterator[Tensor]:
+        """The logits at the last `n_read[i]` positions of each suffix, row after row, in parts (reads, vocabulary).
+
+        Parts are made as they are asked for, so that the logits of all positions are never in memory together, where
+        the model does nothing to them after its output layer.
+        """
         tokens = padded_right(suffixes)
         rows = torch.repeat_interleave(torch.arange(len(suffixes)), torch.tensor(n_read))
         columns = torch.cat(
             [torch.arange(len(suffix) - n, len(suffix)) for suffix, n in zip(suffixes, n_read, strict=True)]
         )
-        return self.logits(tokens, rows, columns, past)
+        n = max(1, LOGITS_AT_ONCE // self.vocabulary)
+        if len(rows) <= n or not self._head_is_last:
+            yield from torch.split(self.logits(tokens, rows, columns, past), n)
+            return
+        first, hidden = self._run(tokens, rows, columns, past, at_most=n)
+        yield first
+        for part in torch.split(hidden[n:], n):
+            yield self._head(part)
 
 
 def padded_right(rows: Sequence[Sequence[int]]) -> Tensor:
@@ -115,21 +161,21 @@ def padded_left(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
 
 
 @contextmanager
-def _reading(head: Any, rows: Tensor, columns: Tensor) -> Iterator[list[bool]]:
-    """Inside, the output layer sees only the hidden states at (rows, columns), as one row.
+def _reading(head: Any, rows: Tensor, columns: Tensor, at_most: int | None = None) -> Iterator[list[Tensor]]:
+    """Inside, the output layer sees only the hidden states at the first `at_most` of (rows, columns), as one row.
 
-    What a model does to its logits afterwards (scaling, soft caps) still happens. The list is empty where the model
-    doesn't call its output layer as a module.
+    What a model does to its logits afterwards (scaling, soft caps) still happens. The list gets the hidden states at
+    all places; it stays empty where the model doesn't call its output layer as a module.
     """
-    called: list[bool] = []
+    seen: list[Tensor] = []
 
     def select(module: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        called.append(True)
-        return (inputs[0][rows, columns].unsqueeze(0), *inputs[1:])
+        seen.append(inputs[0][rows, columns])
+        return (seen[0][:at_most].unsqueeze(0), *inputs[1:])
 
     handle = head.register_forward_pre_hook(select) if head is not None else None
     try:
-        yield called
+        yield seen
     finally:
         if handle is not None:
             handle.remove()

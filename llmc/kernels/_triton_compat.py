@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +13,7 @@ try:
 except ImportError:
     triton = tl = None
 
-__all__ = ["HAS_TRITON", "interpreting", "jit", "jit_unspecialised", "tl"]
+__all__ = ["HAS_TRITON", "jit", "jit_unspecialised", "tl"]
 
 HAS_TRITON = triton is not None
 
@@ -44,8 +43,3 @@ def jit_unspecialised(*names: str) -> Callable[[Callable[..., Any]], Any]:
         return jit(fn, do_not_specialize=list(names))
 
     return decorate
-
-
-def interpreting() -> bool:
-    """Whether kernels run in triton's interpreter, on the CPU: TRITON_INTERPRET=1 when triton was imported."""
-    return os.environ.get("TRITON_INTERPRET", "0") == "1"

@@ -54,55 +54,67 @@ class GapSparse:
 
 
 def encode(weight: Tensor) -> GapSparse:
-    """The entries of `weight` that aren't 0 (nor -0), NaN and infinities included. Shapes: (out, in), as float16."""
+    """The entries of `weight` that aren't 0 (nor -0), NaN and infinities included. Shapes: (out, in), as float16.
+
+    A gap of 16 k + r columns is k stored zeros with gap 15, which bridge it, and then the entry with gap r.
+    """
     half = weight.detach().cpu().to(torch.float16)
-    coded = [_row(row) for row in half]
-    n_blocks = torch.tensor([len(values) // BLOCK for values, _ in coded])
-    starts = torch.zeros(len(coded) + 1, dtype=torch.int32)
-    starts[1:] = n_blocks.cumsum(0)
-    reach = max([int((gaps.long() + 1).sum()) for _, gaps in coded], default=0)
-    values = torch.cat([v for v, _ in coded]).view(torch.int16).view(-1, LANES, 4, 2)
-    gaps = torch.cat([g for _, g in coded]).view(-1, LANES, PER_LANE)
-    shifts = torch.arange(0, 32, 4)
-    words = (gaps.long() << shifts).sum(-1)
+    rows, columns = half.nonzero(as_tuple=True)
+    n_out, n_in = half.shape
+    per_row = torch.bincount(rows, minlength=n_out)
+    before = torch.diff(columns, prepend=columns.new_tensor([-1])) - 1
+    filled, end = per_row > 0, per_row.cumsum(0)
+    firsts = (end - per_row)[filled]
+    before[firsts] = columns[firsts]  # the first of a row has no entry to its left
+    stored = before // FARTHEST + 1  # the entry and its bridges
+    n_stored = torch.zeros(n_out, dtype=torch.int64).index_add_(0, rows, stored)
+    n_blocks = -(-n_stored // BLOCK)
+    first_block = n_blocks.cumsum(0) - n_blocks
+    within_row = stored.cumsum(0) - (n_stored.cumsum(0) - n_stored)[rows]
+    at = first_block[rows] * BLOCK + within_row - 1
+    values = torch.zeros(int(n_blocks.sum()) * BLOCK, dtype=torch.float16)
+    values[at] = half[rows, columns]
+    place = torch.arange(len(values)) - (first_block * BLOCK).repeat_interleave(n_blocks * BLOCK)
+    bridged = place < n_stored.repeat_interleave(n_blocks * BLOCK)
+    gaps = bridged * (FARTHEST - 1)
+    gaps[at] = before % FARTHEST
+    # The zeros that fill a row's last block move on one column each.
+    reach = columns[end[filled] - 1] + 1 + (n_blocks * BLOCK - n_stored)[filled]
     return GapSparse(
-        values=values.permute(0, 2, 1, 3).contiguous().view(torch.int32).reshape(-1),
-        gaps=torch.where(words >= 2**31, words - 2**32, words).int().view(-1),
-        starts=starts,
-        n_in=weight.shape[1],
-        reach=max(reach, weight.shape[1]),
+        values=_in_lanes(values),
+        gaps=_eight_a_word(gaps),
+        starts=torch.cat([first_block, n_blocks.sum().view(1)]).int(),
+        n_in=n_in,
+        reach=max(int(reach.max()), n_in) if len(reach) else n_in,
     )
 
 
-def _row(row: Tensor) -> tuple[Tensor, Tensor]:
-    """A row's values and gaps, in whole blocks; a gap of 16 k + r becomes k stored zeros with gap 15, then gap r."""
-    columns = (row != 0).nonzero().squeeze(1)
-    before = torch.diff(columns, prepend=torch.tensor([-1])) - 1
-    bridges = before // FARTHEST
-    at = torch.arange(len(columns)) + bridges.cumsum(0)
-    n = int(at[-1]) + 1 if len(columns) else 0
-    padded = -(-n // BLOCK) * BLOCK
-    values = torch.zeros(padded, dtype=torch.float16)
-    gaps = torch.zeros(padded, dtype=torch.uint8)
-    gaps[:n] = FARTHEST - 1
-    values[at] = row[columns]
-    gaps[at] = (before % FARTHEST).to(torch.uint8)
-    return values, gaps
+def _in_lanes(values: Tensor) -> Tensor:
+    """Two values a word, plane by plane: pair p of lane l at word p * LANES + l of its block."""
+    lanes = values.view(torch.int16).view(-1, LANES, 4, 2)
+    return lanes.permute(0, 2, 1, 3).contiguous().view(torch.int32).reshape(-1)
+
+
+def _eight_a_word(gaps: Tensor) -> Tensor:
+    """Gaps (entries,) in [0, 15] as int32 words, the first in the lowest bits."""
+    words = (gaps.view(-1, PER_LANE) << torch.arange(0, 32, 4)).sum(-1)
+    return torch.where(words >= 2**31, words - 2**32, words).int()
 
 
 def decode(weight: GapSparse) -> Tensor:
     """The dense matrix. Shapes: (out, in) float16."""
-    shifts = torch.arange(0, 32, 4, device=weight.gaps.device)
-    gaps = ((weight.gaps.view(-1, LANES, 1) >> shifts) & 15).view(-1)
-    values = weight.values.view(-1, 4, LANES).permute(0, 2, 1).contiguous().view(torch.int16).view(torch.float16)
-    values = values.reshape(-1)
-    dense = torch.zeros(weight.n_out, max(weight.reach, weight.n_in), dtype=torch.float16, device=values.device)
-    for row in range(weight.n_out):
-        span = slice(int(weight.starts[row]) * BLOCK, int(weight.starts[row + 1]) * BLOCK)
-        columns = (gaps[span].long() + 1).cumsum(0) - 1
-        stored = values[span] != 0
-        dense[row, columns[stored]] = values[span][stored]
-    return dense[:, : weight.n_in].contiguous()
+    device = weight.gaps.device
+    gaps = ((weight.gaps.view(-1, 1) >> torch.arange(0, 32, 4, device=device)) & 15).view(-1)
+    values = weight.values.view(-1, 4, LANES).permute(0, 2, 1).reshape(-1).view(torch.float16)
+    n_entries = torch.diff(weight.starts.long()) * BLOCK
+    rows = torch.arange(weight.n_out, device=device).repeat_interleave(n_entries)
+    moved = (gaps.long() + 1).cumsum(0)
+    before_row = torch.nn.functional.pad(moved, (1, 0))[weight.starts[:-1].long() * BLOCK]
+    columns = moved - before_row[rows] - 1
+    stored = values != 0
+    dense = torch.zeros(weight.n_out, weight.n_in, dtype=torch.float16, device=device)
+    dense[rows[stored], columns[stored]] = values[stored]
+    return dense
 
 
 def matvec(x: Tensor, weight: GapSparse) -> Tensor:

@@ -33,6 +33,22 @@ def mode() -> Mode:
 
 def in_use(device: torch.device) -> bool:
     """Whether work on `device` goes through the kernels: asked for, triton installed, tensor cores new enough."""
-    if device.type != "cuda" or mode() == "off" or importlib.util.find_spec("triton") is None:
-        return False
-    return torch.version.hip is None and torch.cuda.get_device_capability(device) >= LEAST_CAPABILITY
+    return device.type == "cuda" and why_not(device) is None
+
+
+def why_not(device: torch.device) -> str | None:
+    """Why a CUDA device doesn't use the kernels, as a clause without a full stop; None if it does."""
+    if mode() == "off":
+        return f"the GPU kernels are off until their gates have passed on a device ({VARIABLE}=on turns them on)"
+    if importlib.util.find_spec("triton") is None:
+        return "the GPU kernels need triton, which is not installed (pip install triton)"
+    if torch.version.hip is not None:
+        return "the GPU kernels are for NVIDIA devices, and this is one of AMD"
+    if torch.cuda.get_device_capability(device) < LEAST_CAPABILITY:
+        return f"the GPU kernels need compute capability {'.'.join(map(str, LEAST_CAPABILITY))} or later"
+    return None
+
+
+def interpreting() -> bool:
+    """Whether kernels run in triton's interpreter, on the CPU: TRITON_INTERPRET=1 when triton was imported."""
+    return os.environ.get("TRITON_INTERPRET", "0") == "1"

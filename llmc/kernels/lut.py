@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from llmc.errors import UserError
-from llmc.kernels._triton_compat import interpreting
+from llmc.kernels.gpu_setting import interpreting
 from llmc.kernels.pack import ROW_TILE, pack_planar, step_size, unpack_planar
 from llmc.kernels.workspace import arrival_counters
 

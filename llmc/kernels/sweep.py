@@ -10,8 +10,7 @@ from torch import Tensor
 from llmc.kernels import gpu_setting
 from llmc.ops.factor import Feedback
 from llmc.ops.grid import Grid
-from llmc.ops.masks import Pattern
-from llmc.ops.sweep import Select, Swept
+from llmc.ops.sweep import SweepSettings, Swept
 from llmc.ops.sweep import sweep as plain_sweep
 
 SUB_BLOCK = 16
@@ -30,68 +29,41 @@ class _Shape(NamedTuple):
     rows: int = ROWS
 
 
-def sweep(
-    weight: Tensor,
-    factors: Feedback,
-    *,
-    grid: Grid | None = None,
-    keep: Tensor | None = None,
-    select: Select | None = None,
-    every: int = 1,
-    pattern: Pattern | None = None,
-) -> Swept:
-    """`llmc.ops.sweep.sweep`, by the fused kernel where the weight's device uses it and the settings fit it.
-
-    `pattern` says that `select` keeps the highest of every so many columns, so that the kernel can do it itself.
-    """
-    if gpu_setting.in_use(weight.device) and fits(select, every, pattern):
-        return fused_sweep(weight, factors, grid=grid, keep=keep, select=select, every=every, pattern=pattern)
-    return plain_sweep(weight, factors, grid=grid, keep=keep, select=select, every=every)
+def sweep(weight: Tensor, factors: Feedback, settings: SweepSettings) -> Swept:
+    """`llmc.ops.sweep.sweep`, by the fused kernel where the weight's device uses it and the settings fit it."""
+    if gpu_setting.in_use(weight.device) and fits(settings):
+        return fused_sweep(weight, factors, settings)
+    return plain_sweep(weight, factors, settings)
 
 
-def fits(select: Select | None, every: int, pattern: Pattern | None, shape: tuple[int, int, int] = _Shape()) -> bool:
+def fits(settings: SweepSettings, shape: tuple[int, int, int] = _Shape()) -> bool:
     """Whether the kernel can do it: no choice, a pattern within a sub-block, or a choice once in whole blocks."""
     block, sub_block, _ = shape
-    if select is None:
+    if settings.select is None:
         return True
-    return sub_block % pattern.of == 0 if pattern is not None else every % block == 0
+    if settings.pattern is not None:
+        return sub_block % settings.pattern.of == 0
+    return settings.every % block == 0
 
 
 def fused_sweep(
-    weight: Tensor,
-    factors: Feedback,
-    *,
-    grid: Grid | None = None,
-    keep: Tensor | None = None,
-    select: Select | None = None,
-    every: int = 1,
-    pattern: Pattern | None = None,
-    shape: tuple[int, int, int] = _Shape(),
+    weight: Tensor, factors: Feedback, settings: SweepSettings, *, shape: tuple[int, int, int] = _Shape()
 ) -> Swept:
     """The same result as the plain sweep's up to the order of sums between blocks; within one it is that of columns.
 
     Shapes: weight (out, in) float32, left untouched. Reduced-precision products must be off, as they are by default.
     """
-    return _FusedSweep(weight, factors, grid, keep, select, every, pattern, _Shape(*shape)).run()
+    return _FusedSweep(weight, factors, settings, _Shape(*shape)).run()
 
 
 class _FusedSweep:
     """The running state, as (columns, rows) filled up to whole blocks, columns in the order of processing."""
 
-    def __init__(
-        self,
-        weight: Tensor,
-        factors: Feedback,
-        grid: Grid | None,
-        keep: Tensor | None,
-        select: Select | None,
-        every: int,
-        pattern: Pattern | None,
-        shape: _Shape,
-    ) -> None:
+    def __init__(self, weight: Tensor, factors: Feedback, settings: SweepSettings, shape: _Shape) -> None:
         self.n_rows, self.width = weight.shape
-        self.shape, self.order, self.grid, self.pattern = shape, factors.order, grid, pattern
-        self.select, self.every = (None if pattern is not None else select), every
+        self.shape, self.order = shape, factors.order
+        self.grid, self.pattern, self.every = settings.grid, settings.pattern, settings.every
+        self.select = settings.select if self.pattern is None else None
         self.padded = -(-self.width // shape.block) * shape.block
         self.short = self._turned(weight)
         self.current = self.short.clone()
@@ -99,12 +71,12 @@ class _FusedSweep:
         self.gain = torch.nn.functional.pad(factors.gain, (0, extra, 0, extra)).contiguous()
         self.cost = torch.nn.functional.pad(factors.cost, (0, extra))
         self.mask: Tensor | None = None
-        if keep is not None:
-            self.mask = self._turned(keep.to(torch.uint8))
-        elif select is not None:
+        if settings.keep is not None:
+            self.mask = self._turned(settings.keep.to(torch.uint8))
+        elif settings.select is not None:
             self.mask = torch.ones(self.short.shape, dtype=torch.uint8, device=weight.device)
-        if grid is not None:
-            self._spread(grid)
+        if self.grid is not None:
+            self._spread(self.grid)
 
     def _turned(self, matrix: Tensor) -> Tensor:
         """(out, in) -> (padded columns, padded rows), a contiguous copy in the order of processing."""

@@ -2,59 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from llmc.kernels._triton_compat import interpreting
+from llmc.kernels.gpu_setting import interpreting
 from llmc.kernels.pack import Planar, planes, step_size
+from llmc.kernels.tiles import DEVICE_SMS, NARROW_ROWS, Tiles, columns_for, tiles_for
+from llmc.kernels.tuned_tiles import tuned
 from llmc.kernels.workspace import arrival_counters
 
-NARROW_ROWS = 16
-"""Up to so many rows of x the sums are scaled, above them the weights."""
 WIDE_ROWS = 256
 """Above so many rows the weights are written out once and multiplied by the vendor's library. Not timed yet."""
-DEVICE_SMS = 132
-"""Streaming multiprocessors assumed where the device can't be asked: an H200's."""
-SPLITS = (1, 2, 4, 8, 16)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tiles:
-    """How a launch is cut up."""
-
-    rows: int
-    """Output rows (of W) in a tile: 64 or 128."""
-    columns: int
-    """Rows of x in a tile: 8 or 16 narrow, 32 or 64 wide."""
-    split: int
-    """Programs that share the inputs of one tile."""
-    stages: int = 3
-    """Loads in flight."""
-
-
-def tiles_for(n_padded: int, n_steps: int, n_rows: int, n_sms: int = DEVICE_SMS) -> Tiles:
-    """Tiles that give every multiprocessor about four programs, each at least two steps of work.
-
-    The rule is an estimate: `bench/gpu.py` times the alternatives.
-    """
-    if n_rows <= NARROW_ROWS:
-        columns, wanted, n_column_tiles = (8 if n_rows <= 8 else 16), 4 * n_sms, 1
-    else:
-        columns, wanted = (32 if n_rows <= 32 else 64), n_sms
-        n_column_tiles = -(-n_rows // columns)
-    most = max(1, n_steps // 2)
-    for rows in (128, 64):
-        n_tiles = n_padded // rows * n_column_tiles
-        fits = [s for s in SPLITS if s <= most]
-        split = next((s for s in fits if n_tiles * s >= wanted), fits[-1])
-        if rows == 64 or n_tiles * split >= wanted * 3 // 4 or n_rows > NARROW_ROWS:
-            break
-    return Tiles(rows=rows, columns=columns, split=split)
-
-
-def _n_steps(weight: Planar) -> int:
+def n_steps(weight: Planar) -> int:
+    """The steps of a row."""
     return _padded_in(weight) // step_size(weight.bits, weight.step_words)
 
 
@@ -91,10 +53,14 @@ def matmul(
     elif len(rows) > (NARROW_ROWS if _fractional_zeros(weight) else wide_rows):
         out = torch.mm(rows, dequantise(weight, x.dtype).T)
     else:
-        out = _fused(
-            rows, weight, tiles or tiles_for(len(weight.words), _n_steps(weight), len(rows), _n_sms(x.device)), magic
-        )
+        out = _fused(rows, weight, tiles or _tiles(weight, len(rows), x.device), magic)
     return out.view(*x.shape[:-1], weight.n_out)
+
+
+def _tiles(weight: Planar, n_rows: int, device: torch.device) -> Tiles:
+    """Those timed for this product on this device, or those of the rule."""
+    timed = tuned(device, weight.n_out, weight.n_in, weight.bits, columns_for(n_rows))
+    return timed or tiles_for(len(weight.words), n_steps(weight), n_rows, _n_sms(device))
 
 
 def _fractional_zeros(weight: Planar) -> bool:
@@ -133,7 +99,7 @@ def _fused(x: Tensor, weight: Planar, tiles: Tiles, magic: bool) -> Tensor:
     narrow = len(x) <= NARROW_ROWS
     x16, xsum = prepare(x, weight, tiles.columns)
     out = torch.empty(len(x), weight.n_out, dtype=x.dtype, device=x.device)
-    n_padded, n_steps = len(weight.words), _n_steps(weight)
+    n_padded, steps = len(weight.words), n_steps(weight)
     n_tiles, n_column_tiles = n_padded // tiles.rows, len(x16) // tiles.columns
     partial, arrived = out, out
     if tiles.split > 1:
@@ -145,17 +111,17 @@ def _fused(x: Tensor, weight: Planar, tiles: Tiles, magic: bool) -> Tensor:
         "HAS_ZERO": weight.zero is not None, "ASM": x.is_cuda and not interpreting(), "STAGES": tiles.stages,
         "num_warps": 4, "enable_fp_fusion": True, **_grouping(weight),
     }  # fmt: skip
-    share = -(-n_steps // tiles.split)
+    share = -(-steps // tiles.split)
     zero = weight.scale if weight.zero is None else weight.zero
     if narrow:
         wq_narrow_kernel[(n_tiles, tiles.split)](
             x16, weight.words, weight.scale, zero, xsum, out, partial, arrived, weight.gain,
-            *sizes, n_steps, share, MAGIC=magic, **settings,
+            *sizes, steps, share, MAGIC=magic, **settings,
         )  # fmt: skip
     else:
         wq_wide_kernel[(n_tiles, n_column_tiles, tiles.split)](
             x16, weight.words, weight.scale, zero, out, partial, arrived, weight.gain,
-            *sizes, len(x16), n_steps, share, **settings,
+            *sizes, len(x16), steps, share, **settings,
         )  # fmt: skip
     return out
 
@@ -165,10 +131,10 @@ def dequantise(weight: Planar, dtype: torch.dtype) -> Tensor:
     from llmc.kernels.wq_wide_triton import dequantise_kernel
 
     out = torch.empty(weight.n_out, weight.n_in, dtype=dtype, device=weight.words.device)
-    n_padded, n_steps = len(weight.words), _n_steps(weight)
+    n_padded, steps = len(weight.words), n_steps(weight)
     zero = weight.scale if weight.zero is None else weight.zero
-    dequantise_kernel[(n_padded // 32, n_steps)](
-        weight.words, weight.scale, zero, out, weight.gain, weight.n_in, weight.n_out, n_padded, n_steps,
+    dequantise_kernel[(n_padded // 32, steps)](
+        weight.words, weight.scale, zero, out, weight.gain, weight.n_in, weight.n_out, n_padded, steps,
         BITS=weight.bits, KW=weight.step_words, BN=32, HAS_ZERO=weight.zero is not None, **_grouping(weight),
     )  # fmt: skip
     return out

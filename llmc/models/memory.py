@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from llmc.kernels.cpu_linear import CpuPackedLinear
-from llmc.kernels.cpu_sparse import CsrLinear
-from llmc.kernels.packed_linear import PackedLinear
-from llmc.kernels.sparse_linear import SparseLinear
 
-Packed = PackedLinear | CpuPackedLinear | SparseLinear | CsrLinear
-"""Layers whose weights are no parameters."""
+@runtime_checkable
+class Packed(Protocol):
+    """A layer whose weights are no parameters: it says how many weights its buffers stand for."""
+
+    @property
+    def n_weights(self) -> int:
+        """The weights that the buffers stand for."""
+        ...
 
 
 def tensor_bytes(model: nn.Module) -> int:
@@ -30,7 +33,7 @@ def n_parameters(model: nn.Module) -> int:
 
 
 def packed_layers(model: nn.Module) -> list[Packed]:
-    """The layers of the model that are packed."""
+    """The layers of the model that are packed: every module with `n_weights`."""
     return [module for module in model.modules() if isinstance(module, Packed)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -10,12 +11,29 @@ from torch import Tensor
 
 from llmc.ops.factor import Feedback
 from llmc.ops.grid import Grid, clamp_
+from llmc.ops.masks import Pattern
 
 LEAF = 16
 """Columns that pass errors on one by one; wider spans do it by one matrix product. Timed best at 16 to 32."""
 
 Select = Callable[[Tensor], Tensor]
 """Scores (columns, out) of the next columns, at least 0 -> True where a weight stays."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepSettings:
+    """What happens to each column, besides making up for those before it."""
+
+    grid: Grid | None = None
+    """The grid that weights are rounded to."""
+    keep: Tensor | None = None
+    """(out, in) bool: what is marked as pruned becomes 0."""
+    select: Select | None = None
+    """Chooses what else becomes 0, from w**2 * cost of the weights as they stand when it is asked."""
+    every: int = 1
+    """The columns that `select` chooses from at a time."""
+    pattern: Pattern | None = None
+    """Says that `select` keeps the highest of every so many columns, so that a kernel may do it itself."""
 
 
 class Swept(NamedTuple):
@@ -27,37 +45,20 @@ class Swept(NamedTuple):
     """Where a weight stays; None if nothing was pruned."""
 
 
-def sweep(
-    weight: Tensor,
-    factors: Feedback,
-    *,
-    grid: Grid | None = None,
-    keep: Tensor | None = None,
-    select: Select | None = None,
-    every: int = 1,
-) -> Swept:
+def sweep(weight: Tensor, factors: Feedback, settings: SweepSettings) -> Swept:
     """The weights that result when each column in turn is pruned, or rounded to its grid, and the later ones adapt.
 
-    What `keep` (out, in) marks as pruned becomes 0. `select` chooses what else does, for `every` columns at a time,
-    from w**2 * cost of the weights as they stand when it is asked. Rows are independent of each other except in
-    `select`. The work is done on the transpose, so that a column is contiguous, and by halves, so that most of it
-    is matrix products. Shapes: weight (out, in) float32, left untouched.
+    Rows are independent of each other except in `settings.select`. The work is done on the transpose, so that a column
+    is contiguous, and by halves, so that most of it is matrix products. Shapes: weight (out, in) float32, left
+    untouched.
     """
-    return _Sweep(weight, factors, grid, keep, select, every).run()
+    return _Sweep(weight, factors, settings).run()
 
 
 class _Sweep:
     """The running state of one sweep. All matrices are (in, out), columns in the order of processing."""
 
-    def __init__(
-        self,
-        weight: Tensor,
-        factors: Feedback,
-        grid: Grid | None,
-        keep: Tensor | None,
-        select: Select | None,
-        every: int,
-    ) -> None:
+    def __init__(self, weight: Tensor, factors: Feedback, settings: SweepSettings) -> None:
         order = factors.order
         self.order = order
         self.gain, self.cost = factors.gain, factors.cost
@@ -65,13 +66,13 @@ class _Sweep:
         self.short = _in_order(weight, order)
         self.current = self.short.clone()
         self.rows = list(self.current.unbind(0)), list(self.short.unbind(0))
-        self.mask = None if keep is None else _in_order(keep, order)
-        if self.mask is None and select is not None:
+        self.mask = None if settings.keep is None else _in_order(settings.keep, order)
+        if self.mask is None and settings.select is not None:
             self.mask = torch.ones_like(self.current, dtype=torch.bool)
-        self.select, self.every = select, every
-        self.grid = grid
-        if grid is not None:
-            self._spread(grid)
+        self.select, self.every = settings.select, settings.every
+        self.grid = settings.grid
+        if self.grid is not None:
+            self._spread(self.grid)
 
     def _spread(self, grid: Grid) -> None:
         """Scales and lowest offsets by group, as contiguous rows over the outputs."""

@@ -9,6 +9,8 @@ from lm_eval.models.huggingface import HFLM
 
 from llmc.errors import UserError
 from llmc.evaluate.engine import Engine, asked
+from llmc.evaluate.prefix_tree import Row
+from llmc.evaluate.prefixes import plan
 from llmc.evaluate.task import Ask
 from tests.evaluate import tiny
 
@@ -24,12 +26,19 @@ def pairs():
     rng = random.Random(0)
     head = text(rng, 60)
     made = [(head + text(rng, rng.randint(1, 30)), " " + text(rng, k)) for k in (1, 1, 5, 9) for _ in range(6)]
-    for _ in range(6):
-        context = text(rng, rng.randint(20, 40))
-        made += [(context, " " + text(rng, rng.randint(2, 9))) for _ in range(4)]
+    for before in ("", head):  # endings under a context, and under a context that is itself under a header
+        for _ in range(6):
+            context = before + text(rng, rng.randint(25, 40))
+            made += [(context, " " + text(rng, rng.randint(2, 9))) for _ in range(4)]
     made += [("", "abc"), (text(rng, 300), "xyz"), ("ab ", "c"), ("<s>ab", " cd"), made[0]]
     # A head that all share up to its last token, so that some continuation begins inside the common part.
     return [*made, (head, " de"), (head[:-3], head[-3:])]
+
+
+def test_the_pairs_are_shared_two_deep():
+    encoder = Engine(tiny.model("llama"), tiny.tokenizer()).encoder
+    rows = [Row(tuple(before + after)[:-1], len(after)) for before, after in (encoder.pair(*each) for each in pairs())]
+    assert any(group.stems and len(group.prefixes) > 1 for group in plan(sorted(set(rows)), 256))
 
 
 def requests(kind, arguments):
@@ -38,7 +47,9 @@ def requests(kind, arguments):
 
 @pytest.mark.parametrize("bos", [False, True])
 @pytest.mark.parametrize("name", ALL)
-def test_log_likelihoods_equal_lm_evals(name, bos):
+def test_log_likelihoods_equal_lm_evals(name, bos, monkeypatch):
+    if bos:  # several parts of a batch's logits
+        monkeypatch.setattr("llmc.evaluate.network.LOGITS_AT_ONCE", 7 * 260)
     model, tokenizer = tiny.model(name), tiny.tokenizer(bos=bos)
     asked_for = requests("loglikelihood", pairs())
     want = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=4).loglikelihood(asked_for, disable_tqdm=True)
@@ -130,8 +141,10 @@ def test_samples_of_one_prompt_differ_and_repeat_with_the_seed():
 def test_equal_requests_are_computed_once(monkeypatch):
     engine = Engine(tiny.model("llama"), tiny.tokenizer(), batch_tokens=256)
     seen = []
-    read = engine.network.read
-    monkeypatch.setattr(engine.network, "read", lambda rows, n, past=None: seen.extend(rows) or read(rows, n, past))
+    read = engine.network.read_parts
+    monkeypatch.setattr(
+        engine.network, "read_parts", lambda rows, n, past=None: seen.extend(rows) or read(rows, n, past)
+    )
     engine.answers([Ask(kind="loglikelihood", context="ab", continuation=c) for c in (" A", " B", " A", " C")])
     # The three continuations split as a space and a letter: contexts "ab", read up to the space.
     assert len(seen) == 1

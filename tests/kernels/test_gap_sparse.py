@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from llmc.kernels.gap_sparse import BLOCK, decode, encode, matvec
+from llmc.kernels.gap_sparse import BLOCK, FARTHEST, LANES, decode, encode, matvec
 
 pytest.importorskip("triton", reason="the interpreter comes with triton")
 
@@ -26,6 +26,43 @@ def test_decoding_is_the_inverse_of_encoding_at_every_awkward_gap():
     found = decode(encode(weight))
     torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
     assert not torch.signbit(found[1, 5])
+
+
+def one_row(row):
+    """The definition, entry by entry: (values, gaps) with a zero of gap 15 for every 16 columns that are skipped."""
+    values, gaps, at = [], [], 0
+    for column in range(len(row)):
+        if row[column] == 0:
+            continue
+        while column - at >= FARTHEST:
+            values, gaps, at = [*values, 0.0], [*gaps, FARTHEST - 1], at + FARTHEST
+        values, gaps, at = [*values, float(row[column])], [*gaps, column - at], column + 1
+    missing = -len(values) % BLOCK
+    return values + [0.0] * missing, gaps + [0] * missing
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.6, 0.97, 0.999, 1.0])
+def test_every_entry_lies_where_the_definition_says(sparsity):
+    weight = sparse(9, 500, sparsity, seed=3)
+    weight[4], weight[5, :490], weight[8] = 0.0, 0.0, 0.0  # empty rows, the last among them, and a late first entry
+    found = encode(weight)
+    rows = [one_row(row) for row in weight]
+    assert found.starts.tolist() == [sum(len(v) for v, _ in rows[:k]) // BLOCK for k in range(10)]
+    values = torch.tensor([v for row in rows for v in row[0]]).half()
+    gaps = [g for row in rows for g in row[1]]
+    for entry in range(len(gaps)):
+        block, inside = divmod(entry, BLOCK)
+        lane, place = divmod(inside, 8)
+        word = found.values[(block * 4 + place // 2) * LANES + lane].view(1).view(torch.int16)[place % 2]
+        assert word == values[entry : entry + 1].view(torch.int16)
+        assert int(found.gaps[block * LANES + lane]) >> 4 * place & 15 == gaps[entry]
+    assert found.reach == max(500, *(sum(g + 1 for g in row[1]) for row in rows))
+
+
+def test_a_matrix_of_nothing_has_no_blocks():
+    found = encode(torch.zeros(3, 20))
+    assert found.starts.tolist() == [0, 0, 0, 0] and len(found.values) == len(found.gaps) == 0 and found.reach == 20
+    assert torch.equal(decode(found), torch.zeros(3, 20).half())
 
 
 def test_it_takes_two_and_a_half_bytes_an_entry_and_four_a_row():

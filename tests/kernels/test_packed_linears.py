@@ -157,6 +157,6 @@ def test_uneven_groups_another_cpu_and_another_device_give_their_reasons(monkeyp
     uneven = Codes(codes=even.codes, scale=even.scale, zero=even.zero, bits=4, group=(torch.arange(64) > 20).long())
     if VECTORISED:
         assert "equal ones" in cpu_packed_linear(uneven, None)
-    assert "cuda" in fast_linear(even, None, torch.device("cuda"))
+    assert "xpu" in fast_linear(even, None, torch.device("xpu"))
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
     assert "DEFAULT" in cpu_packed_linear(even, None)

@@ -11,6 +11,7 @@ from llmc.kernels.sweep_triton import divided
 from llmc.ops.factor import Feedback, feedback
 from llmc.ops.grid import Grid, fit_grid
 from llmc.ops.masks import Pattern, drop_lowest, keep_n_of_m
+from llmc.ops.sweep import SweepSettings
 from llmc.ops.sweep import sweep as plain_sweep
 
 pytest.importorskip("triton", reason="the interpreter comes with triton")
@@ -45,10 +46,11 @@ def exact_grid(rows, width, group, symmetric, bits=3, seed=5):
     return Grid(scale=scale, zero=zero, bits=bits, group_size=group, symmetric=symmetric)
 
 
-def same(a, b):
-    assert torch.equal(a.result, b.result)
-    assert (a.keep is None) == (b.keep is None)
-    assert a.keep is None or torch.equal(a.keep, b.keep)
+def same_both_ways(weight, factors, settings):
+    fused, plain = fused_sweep(weight, factors, settings, shape=SMALL), plain_sweep(weight, factors, settings)
+    assert torch.equal(fused.result, plain.result)
+    assert (fused.keep is None) == (plain.keep is None)
+    assert fused.keep is None or torch.equal(fused.keep, plain.keep)
 
 
 @pytest.mark.parametrize("order", [False, True], ids=["in order", "permuted"])
@@ -56,8 +58,8 @@ def same(a, b):
 def test_codes_equal_the_plain_sweeps_bit_for_bit_ties_included(symmetric, order):
     weight, factors = exact_problem(40, 48, order=order)
     grid = exact_grid(40, 48, 16, symmetric)
-    plain = plain_sweep(weight, factors, grid=grid)
-    same(fused_sweep(weight, factors, grid=grid, shape=SMALL), plain)
+    settings = SweepSettings(grid=grid)
+    same_both_ways(weight, factors, settings)
     halves = (weight / 0.25 % 1 == 0.5).sum()
     assert halves > 100, "the problem has no ties"
 
@@ -72,8 +74,10 @@ def test_n_of_m_chosen_in_the_kernel_is_the_plain_choice(pattern, quantise):
         return keep_n_of_m(score.T, pattern).T
 
     keep = torch.rand(weight.shape, generator=torch.Generator().manual_seed(9)) > 0.1
-    how = {"grid": grid, "keep": keep if quantise else None, "select": select, "every": pattern.of}
-    same(fused_sweep(weight, factors, pattern=pattern, shape=SMALL, **how), plain_sweep(weight, factors, **how))
+    settings = SweepSettings(
+        grid=grid, keep=keep if quantise else None, select=select, every=pattern.of, pattern=pattern
+    )
+    same_both_ways(weight, factors, settings)
 
 
 def test_one_threshold_for_all_rows_of_a_block_is_the_plain_choice():
@@ -83,24 +87,20 @@ def test_one_threshold_for_all_rows_of_a_block_is_the_plain_choice():
         return drop_lowest(score.reshape(1, -1), 0.5).view(score.shape)
 
     for every in (16, 32):
-        how = {"select": select, "every": every}
-        same(fused_sweep(weight, factors, shape=SMALL, **how), plain_sweep(weight, factors, **how))
+        same_both_ways(weight, factors, SweepSettings(select=select, every=every))
 
 
 def test_a_mask_that_was_there_before_is_kept():
     weight, factors = exact_problem(8, 32)
     keep = torch.rand(8, 32, generator=torch.Generator().manual_seed(2)) > 0.5
     grid = exact_grid(8, 32, 32, True)
-    same(
-        fused_sweep(weight, factors, grid=grid, keep=keep, shape=SMALL),
-        plain_sweep(weight, factors, grid=grid, keep=keep),
-    )
+    same_both_ways(weight, factors, SweepSettings(grid=grid, keep=keep))
 
 
 def test_a_width_that_fills_no_block_is_filled_up():
     weight, factors = exact_problem(5, 24)
     grid = exact_grid(5, 24, 8, False)
-    same(fused_sweep(weight, factors, grid=grid, shape=SMALL), plain_sweep(weight, factors, grid=grid))
+    same_both_ways(weight, factors, SweepSettings(grid=grid))
 
 
 def test_real_numbers_agree_up_to_rounding():
@@ -109,8 +109,9 @@ def test_real_numbers_agree_up_to_rounding():
     inputs = torch.randn(256, 32, generator=draw) @ (torch.randn(32, 32, generator=draw) + 8 * torch.eye(32))
     factors = feedback(inputs.T @ inputs, 0.01, descending=True)
     grid = fit_grid(weight, bits=4, group_size=16, symmetric=True, search=True)
-    fused = fused_sweep(weight, factors, grid=grid, shape=SMALL)
-    plain = plain_sweep(weight, factors, grid=grid)
+    settings = SweepSettings(grid=grid)
+    fused = fused_sweep(weight, factors, settings, shape=SMALL)
+    plain = plain_sweep(weight, factors, settings)
     assert (fused.result == plain.result).float().mean() >= 0.999
 
     def loss(swept):
@@ -124,7 +125,8 @@ def test_without_coupling_it_is_rounding_to_nearest():
     weight, _ = exact_problem(8, 16)
     identity = Feedback(gain=torch.eye(16), cost=torch.ones(16), order=None, damping=0.01)
     grid = exact_grid(8, 16, 16, False)
-    assert torch.equal(fused_sweep(weight, identity, grid=grid, shape=SMALL).result, grid.offsets(weight))
+    fused = fused_sweep(weight, identity, SweepSettings(grid=grid), shape=SMALL)
+    assert torch.equal(fused.result, grid.offsets(weight))
 
 
 @jit
@@ -147,11 +149,13 @@ def test_division_by_a_rounded_inverse_is_exact():
 def test_the_walk_asks_the_kernel_only_where_it_is_in_use_and_fits(monkeypatch):
     weight, factors = exact_problem(4, 32)
     asked = []
-    monkeypatch.setattr(dispatch, "fused_sweep", lambda *a, **k: asked.append(k) or plain_sweep(weight, factors))
-    sweep(weight, factors)
+    monkeypatch.setattr(dispatch, "fused_sweep", lambda *a: asked.append(a) or plain_sweep(*a))
+    sweep(weight, factors, SweepSettings())
     assert not asked
     monkeypatch.setattr(gpu_setting, "in_use", lambda device: True)
-    sweep(weight, factors)
+    sweep(weight, factors, SweepSettings())
     assert len(asked) == 1
-    assert fits(lambda s: s > 0, 128, None) and fits(lambda s: s > 0, 4, Pattern(2, 4))
-    assert not fits(lambda s: s > 0, 4, None) and not fits(lambda s: s > 0, 5, Pattern(2, 5))
+    for every, pattern, fit in (
+        (128, None, True), (4, Pattern(2, 4), True), (4, None, False), (5, Pattern(2, 5), False)
+    ):  # fmt: skip
+        assert fits(SweepSettings(select=lambda s: s > 0, every=every, pattern=pattern)) is fit

@@ -5,7 +5,8 @@ import torch
 
 from llmc.kernels.pack import planar
 from llmc.kernels.reference import as_half, dequantised
-from llmc.kernels.wq_launch import Tiles, dequantise, matmul, tiles_for
+from llmc.kernels.tiles import Tiles, tiles_for
+from llmc.kernels.wq_launch import dequantise, matmul
 
 pytest.importorskip("triton", reason="the interpreter comes with triton")
 

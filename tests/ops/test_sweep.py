@@ -5,7 +5,7 @@ import torch
 
 from llmc.ops.factor import Feedback
 from llmc.ops.grid import Grid
-from llmc.ops.sweep import sweep
+from llmc.ops.sweep import SweepSettings, sweep
 
 ROWS, COLUMNS = 12, 40
 
@@ -62,7 +62,7 @@ def test_codes_equal_the_definitions_with_every_tie(symmetric, shuffled, seed):
     weight, factors = whole_numbers(seed, shuffled=shuffled)
     zero = torch.full((ROWS, 2), 8.0) if symmetric else torch.arange(2.0 * ROWS).view(ROWS, 2) % 16
     grid = Grid(scale=torch.ones(ROWS, 2), zero=zero, bits=4, group_size=COLUMNS // 2, symmetric=symmetric)
-    found = sweep(weight, factors, grid=grid)
+    found = sweep(weight, factors, SweepSettings(grid=grid))
     expected, _ = by_definition(weight, factors, grid=grid)
     assert torch.equal(found.result.double() + 0.0, expected + 0.0) and found.keep is None
 
@@ -71,7 +71,7 @@ def test_codes_equal_the_definitions_with_every_tie(symmetric, shuffled, seed):
 @pytest.mark.parametrize("seed", range(4))
 def test_masks_equal_the_definitions_with_every_tie(shuffled, seed):
     weight, factors = whole_numbers(seed, shuffled=shuffled)
-    found = sweep(weight, factors, select=lowest_two, every=4)
+    found = sweep(weight, factors, SweepSettings(select=lowest_two, every=4))
     expected, keep = by_definition(weight, factors, select=lowest_two)
     assert torch.equal(found.keep, keep) and torch.equal(found.result.double() + 0.0, expected + 0.0)
 
@@ -85,5 +85,6 @@ def test_there_are_ties_to_fall():
     short = weight.double() - result
     heard = weight.double() + short @ (factors.gain.double() - torch.eye(COLUMNS))
     assert ((heard % 1) == 0.5).sum() > 50
-    sweep(weight, factors, select=lambda s: (scores.append(s.sort(0).values), lowest_two(s))[1], every=4)
+    settings = SweepSettings(select=lambda s: (scores.append(s.sort(0).values), lowest_two(s))[1], every=4)
+    sweep(weight, factors, settings)
     assert sum(int((s[1] == s[2]).sum()) for s in scores) >= 10
