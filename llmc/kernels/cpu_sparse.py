@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from llmc.ops.bitmask import Bitmask, row_blocks, words
 
-MOST_DENSITY = {torch.float32: 0.3, torch.bfloat16: 0.15, torch.float16: 0.15}
-"""The largest share of kept weights at which CSR wins clearly at one row, by the dtype of the dense product.
+MOST_DENSITY = {torch.float32: 0.2, torch.bfloat16: 0.1, torch.float16: 0.1}
+"""The largest share of kept weights, in whole per cent, at which CSR beats the dense product of a dtype at 1 to 8 rows.
 
 Measured with `bench/sparse_cpu.py` (docs/performance-kernels.md).
 """
-MANY_ROWS = 128
+MANY_ROWS = {torch.float32: 512, torch.bfloat16: 128, torch.float16: 128}
 """From here on filling in the zeros and one dense product is faster than CSR, whose time grows with every row."""
 
 
@@ -66,7 +66,7 @@ class CsrLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, self.in_features)
-        if not 0 < len(rows) < MANY_ROWS:
+        if not 0 < len(rows) < MANY_ROWS.get(x.dtype, 0):
             return nn.functional.linear(x, self.dequantised(x.dtype), self.bias)
         wide = rows.float()
         matrix = self._matrix()
@@ -93,7 +93,7 @@ def fast_sparse_linear(
     if not torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
         return "a build of torch without MKL, whose sparse products are used"
     limit = MOST_DENSITY.get(dtype, 0.0)
-    if n_kept > limit * weight.numel():
+    if round(n_kept / weight.numel(), 2) > limit:
         zeros, name = f"{100 * (1 - limit):.0f} %", str(dtype).removeprefix("torch.")
         return f"fewer than {zeros} zeros, where no sparse product on a CPU beats the dense {name} one"
     return CsrLinear(Bitmask.of(weight), bias)

@@ -82,8 +82,11 @@ def _fill_on_cpu_(dense: Tensor, kept: Tensor, mask: Tensor) -> None:
 
     It takes a fifth of the time of torch's masked_scatter_. On one thread: Python threads over the blocks were slower.
     """
-    bits = np.unpackbits(mask.numpy(), axis=1, count=dense.shape[1], bitorder="little")
-    words(dense).view(-1).numpy()[np.flatnonzero(bits.view(np.bool_))] = words(kept).numpy()
+    bits = np.unpackbits(mask.numpy(), axis=1, count=dense.shape[1], bitorder="little").view(np.bool_).reshape(-1)
+    if len(kept) <= bits.size // 8:
+        # numpy searches where at most a tenth is True in another way, which takes three times as long: so it gets more.
+        bits = np.concatenate([bits, np.ones(bits.size // 8 + 1, dtype=np.bool_)])
+    words(dense).view(-1).numpy()[np.flatnonzero(bits)[: len(kept)]] = words(kept).numpy()
 
 
 def fill_anywhere_(dense: Tensor, kept: Tensor, mask: Tensor) -> None:

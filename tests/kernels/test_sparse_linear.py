@@ -47,7 +47,7 @@ def test_half_precision_values_serve_wider_activations():
 
 @needs_mkl
 @pytest.mark.parametrize("dtype, bound", [(torch.float32, 1e-6), (torch.bfloat16, 4e-3), (torch.float16, 5e-4)])
-@pytest.mark.parametrize("n_rows", [1, 2, 7, MANY_ROWS - 1])
+@pytest.mark.parametrize("n_rows", [1, 2, 7, MANY_ROWS[torch.bfloat16] - 1])
 @pytest.mark.parametrize("bias", [True, False])
 def test_csr_is_the_dense_product_to_one_rounding(dtype, bound, n_rows, bias):
     layer, dense = layers(CsrLinear, 90, 333, 0.1, dtype, bias)
@@ -63,7 +63,7 @@ def test_csr_is_the_dense_product_to_one_rounding(dtype, bound, n_rows, bias):
 def test_csr_fills_in_its_zeros_for_many_rows_and_for_none(dtype):
     layer, dense = layers(CsrLinear, 900, 601, 0.1, dtype, True)
     assert torch.equal(layer.dequantised(dtype), dense.weight.data)
-    for n_rows in (MANY_ROWS, 0):
+    for n_rows in (MANY_ROWS[dtype], 0):
         x = torch.randn(n_rows, 601).to(dtype)
         assert torch.equal(layer(x), dense(x))
 
@@ -82,6 +82,6 @@ def test_fast_is_csr_from_its_density_on_and_else_says_why():
         weight = draw(100, 100, density, dtype)
         return fast_sparse_linear(weight, n_kept(weight), None, dtype, device)
 
-    assert isinstance(made(0.1, torch.bfloat16), CsrLinear) and isinstance(made(0.25, torch.float32), CsrLinear)
-    assert "fewer than 85 % zeros" in made(0.25, torch.bfloat16) and "fewer than 70 % zeros" in made(0.5, torch.float32)
+    assert isinstance(made(0.1, torch.bfloat16), CsrLinear) and isinstance(made(0.19, torch.float32), CsrLinear)
+    assert "fewer than 90 % zeros" in made(0.19, torch.bfloat16) and "fewer than 80 % zeros" in made(0.3, torch.float32)
     assert "the device cuda" in made(0.1, torch.bfloat16, torch.device("cuda"))

@@ -19,7 +19,7 @@ def back(packed, dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("density", [0.0, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize("density", [0.0, 0.02, 0.12, 0.5, 1.0])
 @pytest.mark.parametrize("rows, columns", [(1, 1), (3, 7), (5, 8), (64, 129), (700, 1000)])
 def test_every_bit_comes_back(rows, columns, density, dtype):
     weight = draw(rows, columns, density, dtype)
