@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging as std_logging
 import os
 from pathlib import Path
@@ -18,11 +17,9 @@ from llmc.models.config import decoder_config
 from llmc.models.factored import factored_options
 from llmc.models.packed import Kernels, packed_options
 from llmc.models.packed_files import NotOurs
+from llmc.models.sparse import sparse_options
 
 logger = std_logging.getLogger(__name__)
-
-_WORTH_TELLING = 0.2
-"""Zeros by rounding alone are fewer; from here on a checkpoint was pruned."""
 
 
 def load_tokenizer(directory: str | Path) -> Any:
@@ -41,10 +38,11 @@ def load_model(
 ) -> PreTrainedModel:
     """The causal language model of a checkpoint, in evaluation mode, in its stored dtype unless `dtype` is given.
 
-    Quantised layers stay packed in memory, low-rank ones two factors. `kernels` says how packed layers compute:
-    "exact" unpacks each in every call and gives the dequantised model's outputs bit for bit; "fast" computes with
-    the packed codes in bfloat16 where the device can, and logs a warning where it can't; "dense" unpacks once, when
-    loading. A quantisation that only transformers reads is loaded by it, with a warning that names the reason.
+    Quantised layers stay packed in memory, pruned ones without their zeros, low-rank ones two factors. `kernels` says
+    how packed and pruned layers compute: "exact" unpacks each in every call and gives the dense model's outputs bit for
+    bit; "fast" computes with the packed codes in bfloat16 and with sparse weights where the device has something
+    faster than dense for them, and logs a warning where it hasn't; "dense" unpacks once, when loading. A quantisation
+    that only transformers reads is loaded by it, with a warning that names the reason.
 
     Every parameter must come from the files: a model with a parameter that transformers would fill at random is
     refused, because its numbers would look like a measurement.
@@ -53,17 +51,19 @@ def load_model(
         raise unknown("kernels", kernels, get_args(Kernels))
     Checkpoint(directory)
     decoder_config(directory, dense=False)
-    options = factored_options(directory)
     try:
         try:
-            packed = {} if options else packed_options(directory, kernels, device)
-            model, info = _from_pretrained(directory, dtype, options | packed)
+            options = (
+                factored_options(directory)
+                or packed_options(directory, kernels, device)
+                or sparse_options(directory, kernels, device)
+            )
+            model, info = _from_pretrained(directory, dtype, options)
         except NotOurs as reason:
             logger.warning("transformers loads the quantised layers of %s, perhaps dense: %s", directory, reason)
             model, info = _from_pretrained(directory, dtype, {})
     except ImportError as error:
         raise UserError(f"{directory} needs a library that is not installed: {str(error).splitlines()[0]}") from error
-    _say_zeros(directory, kernels)
     missing = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
     if missing:
         raise UserError(
@@ -85,19 +85,6 @@ def _from_pretrained(directory: str | Path, dtype: torch.dtype | None, options: 
         output_loading_info=True,
         **options,
     )
-
-
-def _say_zeros(directory: str | Path, kernels: Kernels) -> None:
-    """Tells who asked for speed that a pruned checkpoint's zeros are held, and computed with, like other weights."""
-    path = Path(directory) / "llmc_manifest.json"
-    try:
-        share = json.loads(path.read_text(encoding="utf-8"))["totals"]["compressed_sparsity"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return
-    if share and share >= _WORTH_TELLING:
-        level = std_logging.WARNING if kernels == "fast" else std_logging.INFO
-        told = "%.0f %% of the compressed weights are zero and are held like others: no sparse product is built in"
-        logger.log(level, told, 100 * share)
 
 
 def pick_device(name: str) -> str:

@@ -6,6 +6,7 @@ transformers builds the model and reads everything that isn't packed; the packed
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
@@ -35,9 +36,9 @@ from llmc.ops.codes import Codes
 logger = logging.getLogger(__name__)
 
 Kernels = Literal["exact", "fast", "dense"]
-"""How packed layers compute. exact: unpacked one at a time in every call, for the dequantised model's outputs bit for
-bit. fast: with the packed codes where the device has a product for them, rounded to bfloat16. dense: unpacked once,
-when loaded."""
+"""How packed layers compute. exact: unpacked one at a time in every call, for the dequantised or pruned model's outputs
+bit for bit. fast: with the packed codes where the device has a product for them, rounded to bfloat16, and with sparse
+weights where that is faster than dense. dense: unpacked once, when loaded."""
 METHOD = "llmc-packed"
 
 
@@ -50,6 +51,14 @@ class AwaitingCodes(nn.Module):
         self.dtype = like.weight.dtype
         self.bias = like.bias
 
+    def filled(self, weight: torch.Tensor) -> nn.Linear:
+        """The plain layer with this weight (out, in), which is not copied."""
+        rows, columns = self.shape
+        linear = nn.Linear(columns, rows, bias=False, device="meta")
+        linear.weight = nn.Parameter(weight, requires_grad=False)
+        linear.bias = self.bias
+        return linear
+
 
 def packed_options(directory: str | Path, kernels: Kernels, device: str) -> dict[str, Any]:
     """What `from_pretrained` needs besides for a checkpoint of packed layers; {} for one without quantisation.
@@ -61,26 +70,36 @@ def packed_options(directory: str | Path, kernels: Kernels, device: str) -> dict
     if not quantization or "quant_method" not in quantization:
         return {}
     packed_files(Checkpoint(directory), quantization)
-    if METHOD not in AUTO_QUANTIZER_MAPPING:
-        register_quantizer(METHOD)(_PackedLoader)
-    if METHOD not in AUTO_QUANTIZATION_CONFIG_MAPPING:
-        register_quantization_config(METHOD)(_PackedConfig)
-    config = AutoConfig.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
     told = {"directory": str(directory), "kernels": kernels, "device": device, "stored": quantization}
-    config.quantization_config = {"quant_method": METHOD, "llmc": told}
+    return loader_options(directory, METHOD, _CodesLoader, told)
+
+
+def loader_options(
+    directory: str | Path, method: str, loader: type[AwaitingLoader], told: dict[str, Any]
+) -> dict[str, Any]:
+    """What makes `from_pretrained` use `loader`, known to transformers as `method`, and gives it `told`."""
+    if method not in AUTO_QUANTIZER_MAPPING:
+        register_quantizer(method)(loader)
+    if method not in AUTO_QUANTIZATION_CONFIG_MAPPING:
+        register_quantization_config(method)(_LoaderConfig)
+    config = AutoConfig.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
+    config.quantization_config = {"quant_method": method, "llmc": told}
     return {"config": config}
 
 
-class _PackedConfig(QuantizationConfigMixin):  # type: ignore[misc]
-    """What the loader must know, as transformers carries it there."""
+class _LoaderConfig(QuantizationConfigMixin):  # type: ignore[misc]
+    """What a loader must know, as transformers carries it there."""
 
     def __init__(self, **values: Any) -> None:
-        self.quant_method = METHOD
+        self.quant_method = values["quant_method"]
         self.llmc = dict(values["llmc"])
 
 
-class _PackedLoader(HfQuantizer):  # type: ignore[misc]
-    """Takes the packed layers' weights out of the empty model, and puts packed layers in when the rest is there."""
+class AwaitingLoader(HfQuantizer, ABC):  # type: ignore[misc]
+    """Takes some layers' weights out of the empty model, and puts other modules in when the rest is there, one by one.
+
+    `places` is where each layer of the files stands in the model.
+    """
 
     requires_calibration = True
 
@@ -89,32 +108,48 @@ class _PackedLoader(HfQuantizer):  # type: ignore[misc]
         told = quantization_config.llmc
         self.kernels: Kernels = told["kernels"]
         self.device = torch.device(told["device"])
-        self.files: PackedFiles = packed_files(Checkpoint(told["directory"]), told["stored"])
+        self.why_not: Counter[str] = Counter()
+        """How many layers have no fast product, by the reason."""
         self.places: dict[str, str] = {}
+        self.open(Checkpoint(told["directory"]), told)
+
+    @abstractmethod
+    def open(self, checkpoint: Checkpoint, told: dict[str, Any]) -> None:
+        """Finds the layers in the files."""
+
+    @abstractmethod
+    def find(self, model: PreTrainedModel) -> dict[str, str]:
+        """The places of the layers that are read here."""
+
+    @abstractmethod
+    def tensors(self, layer: str, place: str) -> set[str]:
+        """Patterns of the names of the tensors that are read here, which transformers is to leave alone."""
+
+    @abstractmethod
+    def made(self, layer: str, awaiting: AwaitingCodes) -> nn.Module:
+        """The module of one layer, read now."""
+
+    @abstractmethod
+    def say(self) -> None:
+        """Logs what was done."""
 
     def _process_model_before_weight_loading(self, model: PreTrainedModel, **kwargs: Any) -> None:
-        self.places = places(model, list(self.files.reads))
-        for place in self.places.values():
+        self.places = self.find(model)
+        ours: set[str] = set()
+        for layer, place in self.places.items():
             like = model.get_submodule(place)
             assert isinstance(like, nn.Linear)
             model.set_submodule(place, AwaitingCodes(like))
+            ours |= self.tensors(layer, place)
         # What is read here is nothing unexpected to transformers' report.
-        ours = {rf"\.{part}$" for part in PARTS}
         model._keys_to_ignore_on_load_unexpected = (model._keys_to_ignore_on_load_unexpected or set()) | ours
 
     def _process_model_after_weight_loading(self, model: PreTrainedModel, **kwargs: Any) -> None:
-        why_not: Counter[str] = Counter()
         for layer, place in self.places.items():
             awaiting = model.get_submodule(place)
             assert isinstance(awaiting, AwaitingCodes)
-            codes = self.files.codes(layer)
-            if codes.codes.shape != awaiting.shape:
-                raise UserError(
-                    f"{layer} has codes for {tuple(codes.codes.shape)} weights where the model has {awaiting.shape}",
-                    hint="its weights don't belong to its config.json",
-                )
-            model.set_submodule(place, _made(codes, awaiting, self.kernels, self.device, why_not))
-        _say(self.kernels, len(self.places), why_not)
+            model.set_submodule(place, self.made(layer, awaiting))
+        self.say()
 
     def is_serializable(self) -> bool:
         return False
@@ -124,36 +159,65 @@ class _PackedLoader(HfQuantizer):  # type: ignore[misc]
         return False
 
 
-def places(model: PreTrainedModel, layers: list[str]) -> dict[str, str]:
-    """Where in the model each layer of the files stands; `NotOurs` for a layer that is no plain linear one there."""
+class _CodesLoader(AwaitingLoader):
+    """Layers stored as codes."""
+
+    files: PackedFiles
+
+    def open(self, checkpoint: Checkpoint, told: dict[str, Any]) -> None:
+        self.files = packed_files(checkpoint, told["stored"])
+
+    def find(self, model: PreTrainedModel) -> dict[str, str]:
+        found, refused = places(model, list(self.files.reads))
+        if refused:
+            raise NotOurs(refused[0])
+        return found
+
+    def tensors(self, layer: str, place: str) -> set[str]:
+        return {rf"\.{part}$" for part in PARTS}
+
+    def made(self, layer: str, awaiting: AwaitingCodes) -> nn.Module:
+        codes = self.files.codes(layer)
+        if codes.codes.shape != awaiting.shape:
+            raise UserError(
+                f"{layer} has codes for {tuple(codes.codes.shape)} weights where the model has {awaiting.shape}",
+                hint="its weights don't belong to its config.json",
+            )
+        return _made(codes, awaiting, self.kernels, self.device, self.why_not)
+
+    def say(self) -> None:
+        _say(self.kernels, len(self.places), self.why_not)
+
+
+def places(model: PreTrainedModel, layers: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Where in the model each layer of the files stands, and why some are no plain linear layers there, as clauses."""
     transforms = get_model_conversion_mapping(model)
     renamings = [t for t in transforms if isinstance(t, WeightRenaming)]
     converters = [t for t in transforms if isinstance(t, WeightConverter)]
     meta = model.state_dict()
-    found = {}
+    found: dict[str, str] = {}
+    refused = []
     for layer in layers:
         source = f"{layer}.weight"
         target, pattern = rename_source_key(source, renamings, converters, model.base_model_prefix, meta)
         if pattern is not None:
-            raise NotOurs(f"{layer} is one of several that the model joins into one tensor")
+            refused.append(f"{layer} is one of several that the model joins into one tensor")
+            continue
         if target not in meta and source in meta:
             target = source
         place = target.removesuffix(".weight")
         if target not in meta or type(model.get_submodule(place)) is not nn.Linear:
-            raise NotOurs(f"{layer} is no plain linear layer of a {type(model).__name__}")
-        found[layer] = place
-    return found
+            refused.append(f"{layer} is no plain linear layer of a {type(model).__name__}")
+        else:
+            found[layer] = place
+    return found, refused
 
 
 def _made(
     codes: Codes, awaiting: AwaitingCodes, kernels: Kernels, device: torch.device, why_not: Counter[str]
 ) -> nn.Module:
     if kernels == "dense":
-        rows, columns = awaiting.shape
-        linear = nn.Linear(columns, rows, bias=False, device="meta")
-        linear.weight = nn.Parameter(codes.dequantised(awaiting.dtype), requires_grad=False)
-        linear.bias = awaiting.bias
-        return linear
+        return awaiting.filled(codes.dequantised(awaiting.dtype))
     if kernels == "fast":
         made = fast_linear(codes, awaiting.bias, device)
         if isinstance(made, nn.Module):

@@ -9,14 +9,17 @@ from typing import ClassVar
 import pytest
 import torch
 
+from llmc.compress._recipe import build
 from llmc.errors import UserError
 from llmc.evaluate import bench as bench_module
 from llmc.evaluate import energy
 from llmc.evaluate.bench import bench, run_record
 from llmc.evaluate.speed import Pass, SpeedSettings, measure
 from llmc.evaluate.speed_process import Held, Measured, Subject
-from llmc.models.memory import tensor_bytes
-from llmc.models.tiny import save_tiny
+from llmc.models.layout import find_blocks, matrices
+from llmc.models.memory import n_parameters, tensor_bytes
+from llmc.models.tiny import save_tiny, tiny_model
+from tests.compress.test_families import run as run_compress
 from tests.evaluate import tiny
 
 
@@ -122,17 +125,43 @@ def test_a_runs_record_is_what_budgets_read(subjects):
 
 
 def test_a_loaded_model_tells_its_bytes_and_its_warnings(tmp_path):
-    model = save_tiny("llama", tmp_path / "model")
-    (tmp_path / "model" / "llmc_manifest.json").write_text(json.dumps({"totals": {"compressed_sparsity": 0.5}}))
+    model = tiny_model("llama")
+    model.model.layers[0].mlp.up_proj.weight.data[:, ::2] = 0
+    model.save_pretrained(tmp_path / "model")
     subject = Subject(directory=tmp_path / "model", device="cpu", dtype="float32", kernels="fast", n_threads=None)
     measured = Measured(subject, SpeedSettings(batches=(1,), prompt_tokens=5, new_tokens=2))
     for _ in range(2):
         held = measured.load()
         assert held.resident_bytes == tensor_bytes(model) and held.dtype == "float32" and held.load_s > 0
-        assert len(held.notes) == 1 and "50 %" in held.notes[0]
+        assert len(held.notes) == 1 and "1 pruned matrices are held dense" in held.notes[0]
     assert all(
         math.isfinite(value) for value in (measured.run(2).decode_tokens_per_s, measured.run(1).prefill_tokens_per_s)
     )
+
+
+@pytest.mark.parametrize("made", ["pruned", "factored"])
+def test_what_is_smaller_in_memory_is_measured_smaller(tmp_path, made):
+    model = save_tiny("llama", tmp_path / "dense")
+    method, format = (
+        (("magnitude", {"pattern": "2:4"}), "dense") if made == "pruned" else (("svd", {"rank_ratio": 0.5}), "factors")
+    )
+    run_compress(tmp_path / "dense", tmp_path / "small", build(*method), format=format)
+    settings = SpeedSettings(batches=(1,), prompt_tokens=5, new_tokens=2)
+    subject = Subject(directory=tmp_path / "small", device="cpu", dtype="float32", kernels="exact", n_threads=None)
+    measured = Measured(subject, settings)
+    held = measured.load()
+    weights = [matrix.weight for block in find_blocks(model)[1] for matrix in matrices(block)]
+    n_dense = 4 * sum(w.numel() for w in weights)
+    if made == "pruned":
+        n_small = n_dense * 17 // 32  # two of four values of 4 bytes, and four bits
+    else:
+        thin = [p for name, p in measured.model.named_parameters() if name.endswith((".left", ".right"))]
+        n_small = 4 * sum(p.numel() for p in thin)
+        assert 0.3 * n_dense < n_small < 0.6 * n_dense
+    n_fewer = 0 if made == "pruned" else (n_dense - n_small) // 4
+    assert n_parameters(measured.model) == n_parameters(model) - n_fewer
+    assert held.resident_bytes == tensor_bytes(model) - n_dense + n_small
+    assert measured.run(1).decode_tokens_per_s > 0 and tensor_bytes(measured.model) == held.resident_bytes
 
 
 def test_a_prompt_longer_than_the_window_is_refused(tmp_path):

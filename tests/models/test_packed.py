@@ -178,18 +178,6 @@ def test_factors_stay_factors(tmp_path):
         assert tensor_bytes(load_model(tmp_path, kernels=kernels)) == tensor_bytes(model) - 4 * (n_dense - n_thin)
 
 
-def test_zeros_that_are_held_dense_are_told_to_who_asks_for_speed(tmp_path, caplog):
-    model = make_llama()
-    model.save_pretrained(tmp_path)
-    (tmp_path / "llmc_manifest.json").write_text(json.dumps({"totals": {"compressed_sparsity": 0.5}}))
-    load_model(tmp_path)
-    assert not caplog.records
-    load_model(tmp_path, kernels="fast")
-    assert [r.message for r in caplog.records] == [
-        "50 % of the compressed weights are zero and are held like others: no sparse product is built in"
-    ]
-
-
 def test_shared_storage_counts_once_and_in_full():
     box = nn.Module()
     whole = torch.zeros(100)

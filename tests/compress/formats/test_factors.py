@@ -2,6 +2,8 @@ import json
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM
 
 from llmc.compress._method import Compressed, Factors
@@ -33,6 +35,25 @@ def test_a_factored_model_computes_what_its_product_computes(tmp_path, tied, n_s
     attention = loaded.model.layers[0].self_attn
     assert isinstance(attention.q_proj, FactoredLinear) and isinstance(attention.k_proj, torch.nn.Linear)
     assert attention.q_proj.left.shape == (128, 16) and attention.q_proj.right.shape == (16, 128)
+
+
+def test_the_product_of_the_two_is_never_made(tmp_path):
+    """Every tensor that an operation gives is watched: none has the shape of a dense matrix."""
+    model = make_llama(hidden=96)  # unlike the vocabulary
+    write_checkpoint(tmp_path, model, FORMAT, {n: halves(m.weight.data, 16) for n, m in block_linears(model).items()})
+    loaded = load_model(tmp_path)
+    made = set()
+
+    class Watched(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            found = func(*args, **(kwargs or {}))
+            made.update(tuple(t.shape) for t in tree_leaves(found) if isinstance(t, torch.Tensor))
+            return found
+
+    with Watched():
+        logits(loaded)
+    shapes = {tuple(m.weight.shape) for m in block_linears(model).values()}
+    assert (24, 16) in made and not made & (shapes | {shape[::-1] for shape in shapes})
 
 
 def test_half_precision_stays_half(tmp_path):

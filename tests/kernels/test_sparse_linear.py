@@ -1,0 +1,87 @@
+"""Layers without their zeros: the unpacked one against the dense layer bit for bit, CSR against it in float64."""
+
+import pytest
+import torch
+from torch import nn
+
+from llmc.kernels.cpu_sparse import MANY_ROWS, CsrLinear, fast_sparse_linear
+from llmc.kernels.sparse_linear import SparseLinear
+from llmc.models.memory import tensor_bytes
+from llmc.ops.bitmask import Bitmask, n_kept
+from tests.ops.test_bitmask import draw
+
+needs_mkl = pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="torch's CSR products need MKL")
+
+
+def layers(kind, rows, columns, density, dtype, bias):
+    weight = draw(rows, columns, density, dtype)
+    weight[rows // 2] = 0
+    dense = nn.Linear(columns, rows, bias=bias, dtype=dtype)
+    dense.weight.data = weight
+    return kind(Bitmask.of(weight), dense.bias), dense
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("shape", [(1, 61), (2, 3, 61), (130, 61), (0, 61)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_exact_is_the_dense_layer_bit_for_bit(dtype, shape, bias):
+    layer, dense = layers(SparseLinear, 45, 61, 0.5, dtype, bias)
+    x = torch.randn(shape).to(dtype)
+    assert torch.equal(layer(x), dense(x)) and layer(x).shape == dense(x).shape
+    before = tensor_bytes(layer)
+    layer(x)
+    kept = int((dense.weight != 0).sum())
+    assert tensor_bytes(layer) == before == kept * dtype.itemsize + 45 * 8 + (45 * dtype.itemsize if bias else 0)
+    assert (
+        layer.n_weights == 45 * 61
+        and "density=0.4" in repr(layer)
+        and not [k for k in layer.state_dict() if k != "bias"]
+    )
+
+
+def test_half_precision_values_serve_wider_activations():
+    layer, dense = layers(SparseLinear, 20, 24, 0.5, torch.bfloat16, False)
+    x = torch.randn(3, 24)
+    assert torch.equal(layer(x), nn.functional.linear(x, dense.weight.float()))
+
+
+@needs_mkl
+@pytest.mark.parametrize("dtype, bound", [(torch.float32, 1e-6), (torch.bfloat16, 4e-3), (torch.float16, 5e-4)])
+@pytest.mark.parametrize("n_rows", [1, 2, 7, MANY_ROWS[torch.bfloat16] - 1])
+@pytest.mark.parametrize("bias", [True, False])
+def test_csr_is_the_dense_product_to_one_rounding(dtype, bound, n_rows, bias):
+    layer, dense = layers(CsrLinear, 90, 333, 0.1, dtype, bias)
+    x = torch.randn(n_rows, 333).to(dtype)
+    exact = nn.functional.linear(x.double(), dense.weight.double(), dense.bias.double() if bias else None)
+    got = layer(x)
+    assert got.dtype == dtype and (got.double() - exact).norm() <= bound * exact.norm()
+    assert torch.equal(layer(x.view(1, n_rows, 333)), got.unsqueeze(0))
+
+
+@needs_mkl
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_csr_fills_in_its_zeros_for_many_rows_and_for_none(dtype):
+    layer, dense = layers(CsrLinear, 900, 601, 0.1, dtype, True)
+    assert torch.equal(layer.dequantised(dtype), dense.weight.data)
+    for n_rows in (MANY_ROWS[dtype], 0):
+        x = torch.randn(n_rows, 601).to(dtype)
+        assert torch.equal(layer(x), dense(x))
+
+
+@needs_mkl
+def test_csr_takes_eight_bytes_a_kept_weight():
+    layer, dense = layers(CsrLinear, 64, 64, 0.1, torch.bfloat16, False)
+    assert tensor_bytes(layer) == 8 * int((dense.weight != 0).sum()) + 4 * 65 and layer.n_weights == 64 * 64
+
+
+@needs_mkl
+def test_fast_is_csr_from_its_density_on_and_else_says_why():
+    cpu = torch.device("cpu")
+
+    def made(density, dtype, device=cpu):
+        weight = draw(100, 100, density, dtype)
+        return fast_sparse_linear(weight, n_kept(weight), None, dtype, device)
+
+    assert isinstance(made(0.1, torch.bfloat16), CsrLinear) and isinstance(made(0.19, torch.float32), CsrLinear)
+    assert "fewer than 90 % zeros" in made(0.19, torch.bfloat16) and "fewer than 80 % zeros" in made(0.3, torch.float32)
+    assert "the device cuda" in made(0.1, torch.bfloat16, torch.device("cuda"))
