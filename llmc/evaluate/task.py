@@ -165,8 +165,10 @@ class Metric:
     """Which way is better."""
     chance: float | None = None
     """What guessing scores; None where that means nothing."""
-    kind: Literal["proportion", "mean", "statistic"] = "mean"
-    """`proportion`: a share of items; `mean`: a mean of graded marks; `statistic`: anything else (no mean of items)."""
+    kind: Literal["proportion", "mean", "gap", "statistic"] = "mean"
+    """`proportion`: a share of items; `mean`: a mean of graded marks; `gap`: a mean of marks of either sign that is as
+    bad below 0 as above it, so that two runs are compared by its size; `statistic`: anything else (no mean of items).
+    """
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -166,10 +166,12 @@ def measure(pair: TaskPair, metric: str, confidence: float) -> Measured:
     has_dense, has_other = ~np.isnan(dense), ~np.isnan(other)
     usable = has_dense & has_other
     dense, other = dense[usable], other[usable]
+    if facts.kind == "gap":
+        dense, other = _upright(dense), _upright(other)
     clusters = np.unique(pair.clusters[usable], return_inverse=True)[1].astype(np.int64)
     levels = (_level(dense, clusters, confidence), _level(other, clusters, confidence))
     shares = bool(dense.size) and min(dense.min(), other.min()) >= 0 and max(dense.max(), other.max()) <= 1
-    scale = 1.0 if shares or not dense.size else abs(float(dense.mean())) or 1.0
+    scale = 1.0 if shares or facts.kind == "gap" or not dense.size else abs(float(dense.mean())) or 1.0
     turned = [marks / scale if facts.direction == "higher" else _turn(marks, scale) for marks in (dense, other)]
     found = paired_difference(turned[0], turned[1], clusters, confidence=confidence) if dense.size else None
     return Measured(
@@ -183,6 +185,11 @@ def measure(pair: TaskPair, metric: str, confidence: float) -> Measured:
         dense_marks=turned[0],
         compressed_marks=turned[1],
     )
+
+
+def _upright(marks: Floats) -> Floats:
+    """A gap's marks with the sign that makes their mean positive: its size is what is bad, whichever side it is on."""
+    return -marks if marks.size and marks.mean() < 0 else marks
 
 
 def _turn(marks: Floats, scale: float) -> Floats:

@@ -78,7 +78,7 @@ class MetricFacts(_Form):
     n: int = 0
     direction: Literal["higher", "lower"] = "higher"
     chance: float | None = None
-    kind: Literal["proportion", "mean", "statistic"] = "mean"
+    kind: Literal["proportion", "mean", "gap", "statistic"] = "mean"
 
 
 class Panel(_Form):

@@ -222,7 +222,7 @@ TASK = TrustTask(
     primary="gap",
     metrics={
         **_closed.metrics(0.5),
-        "gap": Metric(direction="lower", kind="mean"),
+        "gap": Metric(direction="lower", kind="gap"),
         **dict.fromkeys(("dpd", "eod", "abcc", "abcc_null", "abcc_null_95", "abpc", "abpc_null"), LOWER),
     },
     build=build,
