@@ -151,6 +151,8 @@ class Measured:
     """What a mark is divided by to become a share: 1 for shares."""
     usable: NDArray[np.bool_]
     """Which paired items have a mark in both runs."""
+    clusters: Rows
+    """Cluster codes 0..G-1 of the usable items."""
     n_unscored: int
     """Items that only one run could be marked on."""
     dense_marks: Floats
@@ -181,6 +183,7 @@ def measure(pair: TaskPair, metric: str, confidence: float) -> Measured:
         unit="points" if scale == 1.0 else "% of dense",
         scale=scale,
         usable=usable,
+        clusters=clusters,
         n_unscored=int((has_dense ^ has_other).sum()),
         dense_marks=turned[0],
         compressed_marks=turned[1],
