@@ -142,7 +142,7 @@ def run(job: EvalJob, report: Report) -> dict[str, Any]:
         results["tasks"][name] = part
     if others:
         _add_foreign(job, backend, others, writer, manifest, results)
-    results["dimensions"] = {each.name: _dimension(each, results["tasks"]) for each in dimensions}
+    results["dimensions"] = {each.name: dimension_result(each, results["tasks"]) for each in dimensions}
     writer.finish({**manifest, "seconds": round(time.monotonic() - started, 3)}, results)
     return results
 
@@ -267,7 +267,7 @@ def _add_foreign(
         results["tasks"][name] = part.results
 
 
-def _dimension(dimension: Any, tasks: Mapping[str, Any]) -> dict[str, Any]:
+def dimension_result(dimension: Any, tasks: Mapping[str, Any]) -> dict[str, Any]:
     """A trust dimension's score from the estimates of those of its tasks that were asked, by its own rule."""
     names = [task.name for task in dimension.tasks]
     known = {name: _estimates(tasks[name]["metrics"]) for name in names if name in tasks}

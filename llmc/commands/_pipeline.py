@@ -23,6 +23,7 @@ from llmc.errors import UserError
 from llmc.evaluate.task import Mode, Scale
 from llmc.report.judge import Compared
 from llmc.report.page import PageOptions
+from llmc.report.policy_file import load_policy
 from llmc.report.write import write_report
 
 
@@ -64,9 +65,12 @@ class Pipeline:
             raise UserError("there is nothing to compress with", hint="give --recipe FILE")
         if "dense" in names or len(set(names)) != len(names):
             raise UserError(f"recipes need names of their own, got {', '.join(names)}", hint="rename the files")
-        for variant in self.variants:  # a mistake in the last recipe is said before the first one's work
+        # A mistake in the last recipe, in what to evaluate or in the policy is said before the first one's work.
+        for variant in self.variants:
             if variant.recipe is not None:
                 read_recipe(variant.recipe)
+        _eval_job(self, self.model, self.out / "runs" / "dense", "dense")
+        load_policy(self.policy)
         if self.out.exists() and any(self.out.iterdir() if self.out.is_dir() else [self.out]) and not self.resume:
             raise UserError(f"{self.out} exists", hint="go on with --resume, or give another --out")
 
@@ -101,10 +105,13 @@ def _compress(pipeline: Pipeline, variant: Variant, out: Path) -> None:
 
 
 def _evaluate(pipeline: Pipeline, model: str, out: Path, label: str) -> None:
-    job = EvalJob(
+    with progress(f"evaluating {label}") as tell:
+        run_evaluation(_eval_job(pipeline, model, out, label), tell)
+
+
+def _eval_job(pipeline: Pipeline, model: str, out: Path, label: str) -> EvalJob:
+    return EvalJob(
         model=model, out=out, suites=pipeline.suites, scale=pipeline.scale, mode=pipeline.mode,
         data_root=pipeline.data_root, limit=pipeline.limit, seed=pipeline.seed, label=label, device=pipeline.device,
         resume=out.exists(), command=pipeline.command,
     )  # fmt: skip
-    with progress(f"evaluating {label}") as tell:
-        run_evaluation(job, tell)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -54,4 +54,4 @@ def _numbers(text: str) -> tuple[int, ...]:
         raise UserError(f"--batch {text} is no list of numbers", hint="e.g. --batch 1,8,32") from None
 
 
-COMMAND: Any = bench
+COMMAND = bench

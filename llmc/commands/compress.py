@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -66,4 +66,4 @@ def _command() -> list[str] | None:
     return ["llmc", *sys.argv[1:]] if Path(sys.argv[0]).name in {"llmc", "__main__.py"} else None
 
 
-COMMAND: Any = compress
+COMMAND = compress

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -67,4 +67,4 @@ def pull(
         typer.echo(f"{name}: {len(fetched)} files fetched" if fetched else f"{name}: already there")
 
 
-COMMAND: Any = app
+COMMAND = app

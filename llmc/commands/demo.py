@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -34,4 +34,4 @@ def demo(
         show(rows, compared, out)
 
 
-COMMAND: Any = demo
+COMMAND = demo

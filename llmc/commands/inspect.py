@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -53,4 +53,4 @@ def inspect(
         typer.echo(f"note: {sentence}")
 
 
-COMMAND: Any = inspect
+COMMAND = inspect

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -43,4 +43,4 @@ def methods(
         console.print(table)
 
 
-COMMAND: Any = methods
+COMMAND = methods

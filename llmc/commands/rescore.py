@@ -16,7 +16,7 @@ def rescore(
 ) -> None:
     """Mark the stored answers of RUN again; no model is needed. What a scorer doesn't touch is copied."""
     from llmc.catalog import catalog
-    from llmc.commands._eval_job import _dimension
+    from llmc.commands._eval_job import dimension_result
     from llmc.commands._eval_table import table
     from llmc.errors import UserError
     from llmc.evaluate.run import Run, RunWriter
@@ -41,9 +41,9 @@ def rescore(
         writer.write_samples(name, again[name].samples)
         results["tasks"][name] = again[name].results
         manifest["tasks"][name] = {**manifest["tasks"][name], "scorer": scorer}
-    results["dimensions"] = {one.name: _dimension(one, results["tasks"]) for one in dimensions}
+    results["dimensions"] = {one.name: dimension_result(one, results["tasks"]) for one in dimensions}
     writer.finish(manifest, results)
     typer.echo(table(results))
 
 
-COMMAND: Any = rescore
+COMMAND = rescore

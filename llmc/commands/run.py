@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,7 +14,7 @@ def run(
     out: Annotated[Path, typer.Option("--out", "-o", help="Where models, runs and the report go.")],
     recipe: Annotated[list[Path], typer.Option(help="A recipe file; repeat it to compare several.")],
     suite: Annotated[str, typer.Option(help="kick, trust, or both with a comma.")] = "kick",
-    scale: Annotated[str, typer.Option(help="mini, quick or full.")] = "mini",
+    scale: Annotated[str, typer.Option(help="mini (made up, no download), quick or full (real data).")] = "quick",
     mode: Annotated[str, typer.Option(help="fixed, or compat for the published protocol bug for bug.")] = "fixed",
     data_root: Annotated[Path | None, typer.Option(help="The folder with the real data of quick and full.")] = None,
     limit: Annotated[int | None, typer.Option(help="Items a task at most.")] = None,
@@ -48,4 +48,4 @@ def run(
     raise typer.Exit(max(codes, key=order.index))
 
 
-COMMAND: Any = run
+COMMAND = run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -24,4 +24,4 @@ def tasks(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
         typer.echo(f"{row['name']:<{width}}  {row['primary']:<16}  {row['source']}")
 
 
-COMMAND: Any = tasks
+COMMAND = tasks

@@ -300,6 +300,6 @@ def _coverage(name: str, matrix: Matrix, n_tokens: int, needs: Needs) -> tuple[s
         return ()
     if n_tokens == 0:
         return (f"{name}: no calibration token reached this expert; its statistics are empty.",)
-    if n_tokens < width:
+    if needs == Needs.GRAM and n_tokens < width:
         return (f"{name}: {n_tokens} calibration tokens for {width} inputs leave its Gram matrix singular.",)
     return ()

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from lm_eval.api.model import TemplateLM
 
 from llmc.errors import UserError
-from llmc.evaluate.task import Answer, Ask
+from llmc.evaluate.task import Answer, Ask, finite
 
 CHUNK = 256
 """Requests that another backend gets, and that are stored, at a time."""
@@ -82,8 +82,8 @@ def _answer(kind: str, raw: Any) -> Answer:
     if kind == "generate_until":
         return Answer(text=str(raw))
     if kind == "loglikelihood":
-        return Answer(loglikelihood=float(raw[0]), is_greedy=bool(raw[1]))
-    return Answer(loglikelihood=float(raw))
+        return Answer(loglikelihood=finite(float(raw[0])), is_greedy=bool(raw[1]))
+    return Answer(loglikelihood=finite(float(raw)))
 
 
 def lm_eval_backend(name: str, arguments: Mapping[str, Any]) -> LmEvalBackend:

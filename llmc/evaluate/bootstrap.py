@@ -1,19 +1,15 @@
-"""The cluster bootstrap: drawn beside a mean, and the interval of statistics that are no means (gaps, AUC)."""
+"""The cluster bootstrap of a mean: drawn beside the interval that decides, and decides nothing."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from llmc.evaluate.intervals import Codes, Floats, cluster_sums
 
 _FEW_CLUSTERS = 10
 _BLOCK = 512
-
-Rows = NDArray[np.int64]
 
 
 def generator_of(seed: int, name: str) -> np.random.Generator:
@@ -39,30 +35,3 @@ def bootstrap_means(values: Floats, clusters: Codes, *, draws: int, generator: n
         drawn = generator.multinomial(sums.size, counts / sums.size, size=stop - start)
         means[start:stop] = (drawn @ kinds[0]) / (drawn @ kinds[1])
     return means
-
-
-def bootstrap_statistic(
-    statistic: Callable[[Rows], float | None], clusters: Codes, *, draws: int, generator: np.random.Generator
-) -> tuple[float, float, float] | None:
-    """(standard error, 2.5 % edge, 97.5 % edge) of any statistic of item rows, resampling whole clusters.
-
-    `statistic` gets the rows drawn (with repeats) and must use the same rows for both models. The error is the
-    standard deviation of the replicates, not divided by sqrt(draws). None with fewer than 10 clusters, or when more
-    than 1 % of the replicates are undefined.
-    Source: Efron & Tibshirani 1993, algorithm 6.1.
-    """
-    order = np.argsort(clusters, kind="stable")
-    members = np.split(order, np.cumsum(np.bincount(clusters))[:-1])
-    if len(members) < _FEW_CLUSTERS:
-        return None
-    found = []
-    for _ in range(draws):
-        drawn = generator.integers(0, len(members), size=len(members))
-        value = statistic(np.concatenate([members[i] for i in drawn]))
-        if value is not None and np.isfinite(value):
-            found.append(value)
-    if len(found) < 0.99 * draws:
-        return None
-    replicates = np.asarray(found)
-    low, high = np.quantile(replicates, (0.025, 0.975))
-    return float(replicates.std(ddof=1)), float(low), float(high)

@@ -6,6 +6,7 @@ It is an `lm_eval.api.model.LM`, so lm-eval's tasks run on it; our own tasks spe
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from llmc.evaluate.generate import Generated, Job, Writer
 from llmc.evaluate.journal import Journal
 from llmc.evaluate.likelihood import Score, Target, score, target
 from llmc.evaluate.network import Network
-from llmc.evaluate.task import Answer, Ask
+from llmc.evaluate.task import Answer, Ask, finite
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +133,7 @@ class Engine(TemplateLM):  # type: ignore[misc]
             made = self._writer().finish([scores[0].next_token], self._job(piece.ask, piece.targets[0].tokens))
             return _written(made, overflowed=piece.overflowed)
         return Answer(
-            loglikelihood=sum(each.loglikelihood for each in scores),
+            loglikelihood=finite(sum(each.loglikelihood for each in scores)),
             is_greedy=all(each.is_greedy for each in scores),
             n_tokens=sum(each.n_scored for each in piece.targets),
             overflowed=piece.overflowed,
@@ -205,7 +206,7 @@ class Engine(TemplateLM):  # type: ignore[misc]
         """(log-likelihood, would greedy decoding give it) of each continuation."""
         pairs = (request.args for request in requests)
         asks = [Ask(kind="loglikelihood", context=before, continuation=after) for before, after in pairs]
-        return [(float(a.loglikelihood or 0.0), bool(a.is_greedy)) for a in self._kept(asks)]
+        return [(_number(answer), bool(answer.is_greedy)) for answer in self._kept(asks)]
 
     def _loglikelihood_tokens(self, requests: Sequence[Any], **_: Any) -> list[tuple[float, bool]]:
         targets = [target(before, after, self.max_length) for _, before, after in requests]
@@ -215,7 +216,7 @@ class Engine(TemplateLM):  # type: ignore[misc]
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
         """The log-likelihood of each text, in windows of the model's length."""
         asks = [Ask(kind="loglikelihood_rolling", context=request.args[0]) for request in requests]
-        return [float(answer.loglikelihood or 0.0) for answer in self._kept(asks)]
+        return [_number(answer) for answer in self._kept(asks)]
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
         """A continuation of each prompt. Sampling is seeded by the prompt and its number among equal requests."""
@@ -253,6 +254,11 @@ def asked(context: str, settings: Mapping[str, Any]) -> Ask:
         temperature=temperature,
         **known,
     )
+
+
+def _number(answer: Answer) -> float:
+    """The log-likelihood as lm-eval wants it, which has no other word for what is no number."""
+    return math.nan if answer.loglikelihood is None else answer.loglikelihood
 
 
 def _is_written(ask: Ask) -> bool:

@@ -12,7 +12,7 @@ from llmc.errors import UserError
 from llmc.evaluate.estimate import Estimate, mean, rate
 from llmc.evaluate.panel import collapsed, flags_of, option_shares, panel
 from llmc.evaluate.runner import margin
-from llmc.evaluate.task import Answer, Marked
+from llmc.evaluate.task import Answer, Marked, finite, likeliest
 
 SUITE = "lm-eval"
 
@@ -127,9 +127,9 @@ def _line(document: Mapping[str, Any], config: Mapping[str, Any], metrics: Seque
     kind = config["output_type"]
     chosen: dict[str, Any] = {"choice": None, "options": None, "loglikelihoods": None, "answer": None}
     if kind == "multiple_choice":
-        known = [float(each[0]) for each in document["filtered_resps"]]
+        known = [finite(float(each[0])) for each in document["filtered_resps"]]
         options = [str(each[1]) for each in arguments][: len(known)]
-        chosen = {"choice": known.index(max(known)), "options": options, "loglikelihoods": known, "answer": None}
+        chosen = {"choice": likeliest(known), "options": options, "loglikelihoods": known, "answer": None}
     elif kind == "generate_until":
         texts = [str(each) for each in document["resps"][0]]
         chosen["answer"] = texts[0] if len(texts) == 1 else texts
@@ -165,4 +165,4 @@ def _in_order(arguments: Any) -> list[Any]:
 
 
 def _mark(value: Any) -> float | None:
-    return float(value) if isinstance(value, bool | int | float) else None
+    return finite(float(value)) if isinstance(value, bool | int | float) else None

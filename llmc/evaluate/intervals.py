@@ -1,4 +1,4 @@
-"""Intervals of one run's numbers and of single samples: means over clusters, shares, quantiles, rare events."""
+"""Intervals of one run's numbers and of single samples: means over clusters, shares, quantiles."""
 
 from __future__ import annotations
 
@@ -68,17 +68,6 @@ def share_interval(n_hits: int, n: int, confidence: float = 0.95) -> tuple[float
     """Wilson's interval of a share. Range: inside [0, 1], never empty."""
     found = stats.binomtest(n_hits, n).proportion_ci(confidence, method="wilson")
     return float(found.low), float(found.high)
-
-
-def exact_share_interval(n_hits: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Clopper and Pearson's interval of a share, which covers at least as often as it says."""
-    found = stats.binomtest(n_hits, n).proportion_ci(confidence, method="exact")
-    return float(found.low), float(found.high)
-
-
-def upper_bound_without_events(n: int, confidence: float = 0.95) -> float:
-    """The largest rate that still leaves a chance of 1 - confidence for 0 events in n; about 3 / n."""
-    return float(1 - (1 - confidence) ** (1 / n))
 
 
 def quantile_interval(values: Floats, q: float, confidence: float = 0.95) -> tuple[float, float] | None:

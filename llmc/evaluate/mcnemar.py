@@ -11,27 +11,17 @@ _BLOCK = 256
 _FEW_SIZES = 64
 
 
-def mcnemar_exact_p(gained: int, lost: int) -> float:
-    """The two-sided exact p-value: twice the binomial tail of the smaller count, at most 1. Conservative.
-
-    Source: McNemar 1947; Fagerland et al. 2013 (BMC Med Res Methodol 13:91), eq. 3.
-    """
-    return min(1.0, 2 * float(stats.binom.cdf(min(gained, lost), gained + lost, 0.5)))
-
-
 def mcnemar_mid_p(gained: int, lost: int) -> float:
-    """The two-sided mid-p value: the exact one with half the weight on the table that was seen. 1 without flips.
+    """The two-sided mid-p value: twice the binomial tail, with half the weight on the table that was seen.
 
-    statsmodels' `mcnemar(exact=False)` gives 0 or NaN there, so it isn't used.
-    Source: Fagerland et al. 2013, eq. 4.
+    1 without flips: statsmodels' `mcnemar(exact=False)` gives 0 or NaN there, so it isn't used.
+    Source: McNemar 1947; Fagerland et al. 2013 (BMC Med Res Methodol 13:91), eq. 4.
     """
     if gained + lost == 0:
         return 1.0
     seen = float(stats.binom.pmf(min(gained, lost), gained + lost, 0.5))
     if gained == lost:
         return 1 - seen / 2
-    # Not from the clipped exact value: at 3 against 4 twice the tail is exactly 1 and nothing is lost by clipping,
-    # but the mid-p must come from the tail itself.
     return 2 * float(stats.binom.cdf(min(gained, lost), gained + lost, 0.5)) - seen
 
 

@@ -14,7 +14,7 @@ from llmc.errors import UserError
 from llmc.evaluate.intervals import ClusterMean, Codes, Floats, cluster_mean
 from llmc.evaluate.tango import tango_interval, tango_p_of_loss
 
-Route = Literal["tango and cluster-t", "cluster-t", "mean of tasks", "bootstrap", "unpaired"]
+Route = Literal["tango and cluster-t", "cluster-t", "mean of tasks", "unpaired"]
 _HALVINGS = 40
 
 
@@ -170,7 +170,7 @@ def _recovered(
 
 
 def interval_at(difference: Difference, confidence: float) -> tuple[float | None, float | None]:
-    """The deciding interval at another confidence. A bootstrap or unpaired one is scaled as a normal interval's."""
+    """The deciding interval at another confidence. An unpaired one is scaled as a normal interval's."""
     if confidence == difference.confidence:
         return difference.low, difference.high
     if difference.parts:

@@ -172,10 +172,11 @@ def sample(
     }
 
 
-def margin(loglikelihoods: Sequence[float] | None) -> float | None:
+def margin(loglikelihoods: Sequence[float | None] | None) -> float | None:
     """How sure the model was: the probability of its best option less that of the second, among the options."""
-    if loglikelihoods is None or len(loglikelihoods) < 2:
+    known = [each for each in loglikelihoods or () if each is not None]
+    if len(known) < 2 or len(known) < len(loglikelihoods or ()):
         return None
-    best = max(loglikelihoods)
-    weights = sorted((math.exp(each - best) for each in loglikelihoods), reverse=True)
+    best = max(known)
+    weights = sorted((math.exp(each - best) for each in known), reverse=True)
     return (weights[0] - weights[1]) / math.fsum(weights)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,7 +103,8 @@ class Answer:
 
     text: str | None = None
     loglikelihood: float | None = None
-    """Natural logarithm, summed over the tokens of the continuation or text."""
+    """Natural logarithm, summed over the tokens of the continuation or text; None also where that is no finite number.
+    """
     is_greedy: bool | None = None
     """Whether greedy decoding would have given this continuation."""
     n_tokens: int | None = None
@@ -111,6 +113,17 @@ class Answer:
     """The answer ended because the token budget did."""
     overflowed: bool | None = None
     """The prompt didn't fit the model's window and lost its beginning."""
+
+
+def finite(value: float) -> float | None:
+    """`value`; None where it is NaN or infinite, as the likelihoods of a model that compression has broken can be."""
+    return value if math.isfinite(value) else None
+
+
+def likeliest(loglikelihoods: Sequence[float | None]) -> int | None:
+    """The place of the greatest, the first of equals as lm-eval has it; None where any of them is no number."""
+    known = [value for value in loglikelihoods if value is not None]
+    return known.index(max(known)) if known and len(known) == len(loglikelihoods) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,8 +154,8 @@ class Marked:
     """The text (or texts) that was marked."""
     choice: int | None = None
     options: tuple[str, ...] | None = None
-    loglikelihoods: tuple[float, ...] | None = None
-    """One an option, in natural logarithms."""
+    loglikelihoods: tuple[float | None, ...] | None = None
+    """One an option, in natural logarithms; None for one that is no finite number."""
     kl: float | None = None
 
     def __post_init__(self) -> None:
@@ -165,8 +178,10 @@ class Metric:
     """Which way is better."""
     chance: float | None = None
     """What guessing scores; None where that means nothing."""
-    kind: Literal["proportion", "mean", "statistic"] = "mean"
-    """`proportion`: a share of items; `mean`: a mean of graded marks; `statistic`: anything else (no mean of items)."""
+    kind: Literal["proportion", "mean", "gap", "statistic"] = "mean"
+    """`proportion`: a share of items; `mean`: a mean of graded marks; `gap`: a mean of marks of either sign that is as
+    bad below 0 as above it, so that two runs are compared by its size; `statistic`: anything else (no mean of items).
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,10 +204,6 @@ class TaskContext:
     """Renders messages ({"role", "content"}) with the model's chat template, open for the answer; None: it has none."""
     scorer: str | None = None
     """A named version of the marking rules, where a suite has several."""
-
-    def count_tokens(self, text: str) -> int:
-        """Tokens of a text, special ones included."""
-        return len(self.encode(text))
 
 
 @runtime_checkable

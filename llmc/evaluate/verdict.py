@@ -39,7 +39,7 @@ class Evidence:
 
     name: str
     difference: Difference | None
-    """None when there is nothing to compare; then `not_compared` says why."""
+    """None when there is nothing to compare; then `not_compared` or `collapse` says why."""
     margin: float | None = None
     """The loss that is allowed, above 0; None when the row has no sensible one."""
     not_compared: str | None = None
@@ -105,10 +105,12 @@ def decide(row: Evidence, limits: Limits) -> Verdict:
     Source: report.md sections 3, 5 and 6.
     """
     d = row.difference
-    if row.not_compared is not None or d is None:
+    if row.not_compared is not None:
         return Verdict(code="not-compared", why="not compared")
     if row.collapse is not None:
         return Verdict(code="collapsed", why="collapsed")
+    if d is None:
+        return Verdict(code="not-compared", why="not compared")
     detectable = None if not d.stderr else smallest_detectable(d.stderr, d.confidence)
     if (too_little := _too_little(row, d, limits)) is not None:
         return Verdict(code="undecided", why=too_little, detectable=detectable)

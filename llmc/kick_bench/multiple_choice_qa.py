@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 from llmc.data.pinned import read
 from llmc.errors import UserError
 from llmc.evaluate.estimate import Estimate
-from llmc.evaluate.task import Answer, Ask, Item, Marked, Metric, Scored, TaskContext
+from llmc.evaluate.task import Answer, Ask, Item, Marked, Metric, Scored, TaskContext, likeliest
 from llmc.kick_bench._averages import average, averages
 from llmc.kick_bench._subjects import GROUP
 from llmc.kick_bench._subsets import in_turn, mini, rank
@@ -70,20 +70,17 @@ class MultipleChoiceQA:
         return [_item(each, shots[each.subject][:N_SHOTS], ctx) for each in chosen]
 
     def mark(self, item: Item, answers: Sequence[Answer]) -> Marked:
-        """The likeliest letter (the first of equals, as lm-eval has it), and the letter written."""
+        """The likeliest letter, and the letter written; likelihoods that are no numbers choose none, which is wrong."""
         n = len(item.meta["options"])
         likelihoods = tuple(answer.loglikelihood for answer in answers[:n])
-        if any(each is None for each in likelihoods):
-            raise RuntimeError(f"{item.id}: an option has no likelihood")
-        known = tuple(float(each) for each in likelihoods if each is not None)
-        choice = known.index(max(known))
+        choice = likeliest(likelihoods)
         text = answers[n].text or ""
-        marks: dict[str, float | None] = {"acc": float(LETTERS[choice] == item.gold)}
+        marks: dict[str, float | None] = {"acc": _right(choice, item)}
         letter = (text[-1:] or _last(item)) if item.meta["published"] else _letter(text)
         marks["letter"] = float(letter == item.gold)
         marks["invalid"] = float(letter not in LETTERS[:n])
-        if by_text := [answer.loglikelihood or 0.0 for answer in answers[n + 1 :]]:
-            marks["acc_text"] = float(LETTERS[by_text.index(max(by_text))] == item.gold)
+        if by_text := [answer.loglikelihood for answer in answers[n + 1 :]]:
+            marks["acc_text"] = _right(likeliest(by_text), item)
         return Marked(
             marks=marks,
             # By likelihood there always is an answer: only where the letter decides can it be missing.
@@ -91,7 +88,7 @@ class MultipleChoiceQA:
             answer=text,
             choice=choice,
             options=item.meta["options"],
-            loglikelihoods=known,
+            loglikelihoods=likelihoods,
         )
 
     def summarise(self, scored: Sequence[Scored]) -> Mapping[str, Estimate]:
@@ -101,6 +98,10 @@ class MultipleChoiceQA:
             part = [each for each in scored if each.item.stratum == group]
             found[f"acc_{group}"] = average(part, "acc", "proportion")
         return found
+
+
+def _right(choice: int | None, item: Item) -> float:
+    return float(choice is not None and LETTERS[choice] == item.gold)
 
 
 def _letter(text: str) -> str:

@@ -53,7 +53,10 @@ class Perplexity:
 
     def mark(self, item: Item, answers: Sequence[Answer]) -> Marked:
         """The mean negative log-likelihood of the window's tokens, and per byte of their text."""
-        total = -(answers[0].loglikelihood or 0.0)
+        found = answers[0].loglikelihood
+        if found is None:
+            return Marked(marks={"nats_per_token": None, "bits_per_byte": None}, loglikelihoods=(None,))
+        total = -found
         marks = {
             "nats_per_token": total / item.meta["n_scored"],
             "bits_per_byte": total / math.log(2) / max(1, item.meta["n_bytes"]),
@@ -62,9 +65,11 @@ class Perplexity:
 
     def summarise(self, scored: Sequence[Scored]) -> Mapping[str, Estimate]:
         """exp of the mean over windows; its error by the delta method, its interval from the mean's."""
-        nats = mean([float(marked.marks["nats_per_token"] or 0.0) for _, marked in scored])
-        bits = mean([float(marked.marks["bits_per_byte"] or 0.0) for _, marked in scored])
-        return {"perplexity": exponential(nats), "nats_per_token": nats, "bits_per_byte": bits}
+        found = {
+            name: mean([value for _, marked in scored if (value := marked.marks[name]) is not None])
+            for name in ("nats_per_token", "bits_per_byte")
+        }
+        return {"perplexity": exponential(found["nats_per_token"]), **found}
 
 
 def exponential(estimate: Estimate) -> Estimate:

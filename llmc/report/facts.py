@@ -141,10 +141,11 @@ def _published(joined: Joined, pair: TaskPair) -> list[str]:
     if facts is None or facts.kind == "statistic" or facts.value is None or pair.not_compared is not None:
         return []
     level = joined.measured(pair.name).dense
-    if level is None or abs(level.value - facts.value) <= 0.005 * max(1.0, abs(facts.value)):
+    said = abs(facts.value) if facts.kind == "gap" else facts.value
+    if level is None or abs(level.value - said) <= 0.005 * max(1.0, abs(said)):
         return []
     return [
-        f"the evaluation weighs items differently: it says {facts.value:.4g} for dense, "
+        f"the evaluation weighs items differently: it says {said:.4g} for dense, "
         f"the items compared here have a mean of {level.value:.4g}"
     ]
 

@@ -81,9 +81,8 @@ class Joined:
         if not quiet.any():
             return found.difference, None
         compressed = np.where(quiet, found.dense_marks, found.compressed_marks)
-        clusters = np.unique(pair.clusters[found.usable], return_inverse=True)[1].astype(np.int64)
         confidence = self.policy.stats.confidence
-        return paired_difference(found.dense_marks, compressed, clusters, confidence=confidence), words
+        return paired_difference(found.dense_marks, compressed, found.clusters, confidence=confidence), words
 
     def unit(self, task: str, metric: str = "primary") -> str:
         """What a hundredth of the task's difference is: a point of a share, or a percent of dense's value."""

@@ -101,24 +101,24 @@ def _num(value: float) -> str:
 def _flips(pair: TaskPair, rule: Rule, joined: Joined, shared: float) -> list[_Limit]:
     measured = joined.measured(pair.name)
     flipped = (measured.dense_marks != measured.compressed_marks).astype(np.float64)
-    clusters = np.unique(pair.clusters[measured.usable], return_inverse=True)[1].astype(np.int64)
     confidence = joined.policy.stats.confidence
     limits = []
     if rule.max_rate is not None:
-        rate = paired_difference(np.zeros_like(flipped), flipped, clusters, confidence=confidence)
+        rate = paired_difference(np.zeros_like(flipped), flipped, measured.clusters, confidence=confidence)
         limits.append(_as_limit("flips", rate, rule.max_rate, shared))
-    if rule.over_noise is not None and pair.name in joined.noise:
+    if rule.over_noise is not None:
+        if pair.name not in joined.noise:
+            raise UserError(f'rule "{rule.id}": the noise run has no task {pair.name}', hint="evaluate it there too")
         again = joined.noise[pair.name]
         dense, second = again.marks(again.primary)
         ids = [pair.dense.ids[row] for row in pair.dense_rows[measured.usable]]
-        noisy = {again.dense.ids[row]: float(a != b) for row, a, b in zip(again.dense_rows, dense, second, strict=True)}
+        both = zip(again.dense_rows, dense, second, strict=True)
+        noisy = {again.dense.ids[row]: float(a != b) for row, a, b in both if not np.isnan([a, b]).any()}
         kept = np.asarray([item in noisy for item in ids], dtype=np.bool_)
         noise = np.asarray([noisy[item] for item in ids if item in noisy])
-        codes = np.unique(clusters[kept], return_inverse=True)[1].astype(np.int64)
+        codes = np.unique(measured.clusters[kept], return_inverse=True)[1].astype(np.int64)
         above = paired_difference(noise, flipped[kept], codes, confidence=confidence)
         limits.append(_as_limit("flips above noise", above, rule.over_noise, shared))
-    if not limits:
-        raise UserError(f'rule "{rule.id}": the noise run has no task {pair.name}', hint="evaluate it there too")
     return limits
 
 

@@ -151,6 +151,8 @@ class Measured:
     """What a mark is divided by to become a share: 1 for shares."""
     usable: NDArray[np.bool_]
     """Which paired items have a mark in both runs."""
+    clusters: Rows
+    """Cluster codes 0..G-1 of the usable items."""
     n_unscored: int
     """Items that only one run could be marked on."""
     dense_marks: Floats
@@ -166,10 +168,12 @@ def measure(pair: TaskPair, metric: str, confidence: float) -> Measured:
     has_dense, has_other = ~np.isnan(dense), ~np.isnan(other)
     usable = has_dense & has_other
     dense, other = dense[usable], other[usable]
+    if facts.kind == "gap":
+        dense, other = _upright(dense), _upright(other)
     clusters = np.unique(pair.clusters[usable], return_inverse=True)[1].astype(np.int64)
     levels = (_level(dense, clusters, confidence), _level(other, clusters, confidence))
     shares = bool(dense.size) and min(dense.min(), other.min()) >= 0 and max(dense.max(), other.max()) <= 1
-    scale = 1.0 if shares or not dense.size else abs(float(dense.mean())) or 1.0
+    scale = 1.0 if shares or facts.kind == "gap" or not dense.size else abs(float(dense.mean())) or 1.0
     turned = [marks / scale if facts.direction == "higher" else _turn(marks, scale) for marks in (dense, other)]
     found = paired_difference(turned[0], turned[1], clusters, confidence=confidence) if dense.size else None
     return Measured(
@@ -179,10 +183,16 @@ def measure(pair: TaskPair, metric: str, confidence: float) -> Measured:
         unit="points" if scale == 1.0 else "% of dense",
         scale=scale,
         usable=usable,
+        clusters=clusters,
         n_unscored=int((has_dense ^ has_other).sum()),
         dense_marks=turned[0],
         compressed_marks=turned[1],
     )
+
+
+def _upright(marks: Floats) -> Floats:
+    """A gap's marks with the sign that makes their mean positive: its size is what is bad, whichever side it is on."""
+    return -marks if marks.size and marks.mean() < 0 else marks
 
 
 def _turn(marks: Floats, scale: float) -> Floats:

@@ -127,10 +127,10 @@ def _row(joined: Joined, found: Found, tolerance: Tolerance, verdict: Verdict, r
 
 def _found_words(found: Found, verdict: Verdict) -> str:
     evidence = found.evidence
-    if verdict.code == "not-compared" or evidence.difference is None:
-        return evidence.not_compared or "nothing to compare"
     if verdict.code == "collapsed":
         return evidence.collapse or "collapsed"
+    if verdict.code == "not-compared" or evidence.difference is None:
+        return evidence.not_compared or "nothing to compare"
     return f"{estimate(evidence.difference, evidence.margin, found.unit)}; {counts(evidence.difference).rstrip('.')}"
 
 
@@ -226,11 +226,10 @@ def _bootstrap(joined: Joined, task: str, rule: Rule) -> tuple[float, float] | N
 def _draw(joined: Joined, task: str, rule: Rule) -> tuple[float, float] | None:
     measured = joined.measured(task, rule.metric)
     change = measured.compressed_marks - measured.dense_marks
-    clusters = np.unique(joined.tasks[task].clusters[measured.usable], return_inverse=True)[1].astype(np.int64)
     stats = joined.policy.stats
     # Graded marks make as many kinds of clusters as there are clusters; fewer draws keep that quick.
     draws = stats.resamples if np.unique(change).size <= 3 else min(stats.resamples, 999)
-    means = bootstrap_means(change, clusters, draws=draws, generator=generator_of(stats.seed, task))
+    means = bootstrap_means(change, measured.clusters, draws=draws, generator=generator_of(stats.seed, task))
     if means is None:
         return None
     tail = (1 - stats.confidence) / 2
@@ -244,10 +243,9 @@ def _sign_flip(joined: Joined, task: str, rule: Rule) -> float | None:
     if key not in joined.flipped:
         measured = joined.measured(task, rule.metric)
         change = measured.compressed_marks - measured.dense_marks
-        clusters = np.unique(joined.tasks[task].clusters[measured.usable], return_inverse=True)[1].astype(np.int64)
         d, stats = measured.difference, joined.policy.stats
         alone = d is not None and d.gained is not None and d.n_clusters == d.n
-        sums = cluster_sums(change, clusters)
+        sums = cluster_sums(change, measured.clusters)
         draws = stats.resamples if np.unique(sums).size <= 64 else min(stats.resamples, 999)
         generator = generator_of(stats.seed, f"{task} sign flip")
         joined.flipped[key] = None if alone else sign_flip_p(sums, draws=draws, generator=generator)

@@ -78,7 +78,7 @@ class MetricFacts(_Form):
     n: int = 0
     direction: Literal["higher", "lower"] = "higher"
     chance: float | None = None
-    kind: Literal["proportion", "mean", "statistic"] = "mean"
+    kind: Literal["proportion", "mean", "gap", "statistic"] = "mean"
 
 
 class Panel(_Form):
@@ -97,6 +97,12 @@ class Panel(_Form):
 PANEL_SHARES = ("empty", "unparsed", "refused", "overflowed", "truncated", "repetitive")
 
 
+class JudgeFacts(_Form):
+    """Which revision of a judge gave its marks."""
+
+    revision: str
+
+
 class TaskResult(_Form):
     """One task's results."""
 
@@ -106,6 +112,8 @@ class TaskResult(_Form):
     primary: str
     metrics: dict[str, MetricFacts]
     panel: Panel = Panel()
+    judges: dict[str, JudgeFacts] = {}
+    """Who gave the metrics called JUDGE.NAME."""
     collapsed: bool = False
     notes: list[str] = []
     options: dict[str, float] | None = None

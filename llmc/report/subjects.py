@@ -98,7 +98,7 @@ def gather(joined: Joined, subject: Subject, asked: Asked, rule: Rule, *, error_
     `error_place` (a file and rule) makes a points tolerance of more than half the distance from dense to chance an
     error; without it the tolerance is cut to that half and the row says so.
     """
-    reason = _not_compared(joined, subject)
+    reason = _not_compared(joined, subject, rule.metric)
     if reason is not None:
         evidence = Evidence(name=subject.name, difference=None, not_compared=reason)
         return Found(subject=subject, evidence=evidence, unit="points", notes=())
@@ -112,7 +112,7 @@ def gather(joined: Joined, subject: Subject, asked: Asked, rule: Rule, *, error_
     evidence = Evidence(
         name=subject.name,
         difference=difference,
-        not_compared=None if difference is not None else "no item could be marked in both runs",
+        not_compared=None if difference is not None or collapsed else "no item could be marked in both runs",
         margin=margin,
         collapse=_collapse_words(joined, subject, collapsed),
         without_silence=quiet,
@@ -142,7 +142,7 @@ def _margin(base: _Base, tolerance: Tolerance, name: str, error_place: str | Non
     return half
 
 
-def _not_compared(joined: Joined, subject: Subject) -> str | None:
+def _not_compared(joined: Joined, subject: Subject, metric: str) -> str | None:
     for task in subject.tasks:
         prefix = "" if subject.level == "task" else f"{task}: "
         if task not in joined.tasks:
@@ -150,10 +150,25 @@ def _not_compared(joined: Joined, subject: Subject) -> str | None:
         pair = joined.tasks[task]
         if pair.not_compared is not None:
             return prefix + pair.not_compared
+        if (other := _judged_otherwise(pair, metric)) is not None:
+            return prefix + other
         facts = pair.dense_result.metrics[pair.primary]
+        # Answers that are none can't be marked either, and that they are none is the thing to say.
+        if task in joined.collapses:
+            continue
         if facts.kind != "statistic" and (unscored := _unscored(joined, pair)) is not None:
             return prefix + unscored
     return None
+
+
+def _judged_otherwise(pair: TaskPair, metric: str) -> str | None:
+    """What differs where the metric is a judge's (JUDGE.NAME): another revision marks the same answers otherwise."""
+    name = metric.partition(".")[0]
+    known = [result.judges.get(name) for result in (pair.dense_result, pair.other_result)]
+    if known[0] == known[1]:
+        return None
+    ours, theirs = ("none" if facts is None else facts.revision for facts in known)
+    return f"judge {name} of revision {ours} against {theirs}"
 
 
 def _unscored(joined: Joined, pair: TaskPair) -> str | None:

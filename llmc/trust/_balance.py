@@ -9,6 +9,7 @@ from collections.abc import Hashable, Sequence
 from scipy import stats
 
 from llmc.evaluate.estimate import Estimate
+from llmc.evaluate.task import Scored
 
 
 def weights(strata: Sequence[str]) -> list[float]:
@@ -56,6 +57,15 @@ def balanced(values: Sequence[float | None], strata: Sequence[str], clusters: Se
     stderr = math.sqrt(n / (n - 1) * math.fsum(part**2 for part in sums.values()))
     half = float(stats.t.ppf(0.975, n - 1)) * stderr
     return Estimate(centre, stderr, len(rows), (centre - half, centre + half))
+
+
+def mean_mark(scored: Sequence[Scored], name: str) -> Estimate:
+    """The balanced mean of a mark over the strata of its items."""
+    return balanced(
+        [row.marked.marks.get(name) for row in scored],
+        [row.item.stratum or "" for row in scored],
+        [row.item.cluster or row.item.id for row in scored],
+    )
 
 
 def scaled(estimate: Estimate, factor: float, offset: float = 0.0) -> Estimate:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from llmc.evaluate.estimate import Estimate
 from llmc.evaluate.task import Answer, Item, Marked, Metric, Scored
 from llmc.trust import _panel as panel
-from llmc.trust._balance import balanced, scaled
+from llmc.trust._balance import mean_mark, scaled
 from llmc.trust._questions import chosen, texts
 from llmc.trust.scorers.parity import calibration_error
 
@@ -101,7 +101,7 @@ def summary(
     def summarise(scored: Sequence[Scored]) -> dict[str, Estimate]:
         found = health(scored)
         fell = panel.collapsed(found, shown=shown(scored))
-        found_metrics = {name: mean(scored, name) for name in ("acc_choice", "acc", "acc_valid")}
+        found_metrics = {name: mean_mark(scored, name) for name in ("acc_choice", "acc", "acc_valid")}
         found_metrics["calibration_error"] = Estimate(calibration(scored), None, len(scored))
         found_metrics |= panel.estimates(found, fell=fell)
         if extra is not None:
@@ -118,15 +118,6 @@ def summary(
 def is_compat(scored: Sequence[Scored]) -> bool:
     """Whether the items were asked in the published, broken way."""
     return bool(scored) and scored[0].item.meta["mode"] == "compat"
-
-
-def mean(scored: Sequence[Scored], name: str) -> Estimate:
-    """The balanced mean of a mark over strata."""
-    return balanced(
-        [row.marked.marks.get(name) for row in scored],
-        [row.item.stratum or "" for row in scored],
-        panel.by_cluster(scored),
-    )
 
 
 def health(scored: Sequence[Scored]) -> panel.Health:
@@ -180,8 +171,9 @@ def calibration(scored: Sequence[Scored]) -> float | None:
     tops, hits = [], []
     for row in scored:
         right, logs, choice = row.marked.marks["acc_choice"], row.marked.loglikelihoods, row.marked.choice
-        if right is None or logs is None or choice is None:
+        if right is None or choice is None:
             continue
-        tops.append(1 / sum(math.exp(value - logs[choice]) for value in logs))
+        known = [value for value in logs or () if value is not None]  # all of them, where there is a choice
+        tops.append(1 / sum(math.exp(value - known[choice]) for value in known))
         hits.append(int(right))
     return calibration_error(tops, hits)

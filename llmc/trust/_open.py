@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from llmc.evaluate.estimate import Estimate
 from llmc.evaluate.task import Metric, Scored
 from llmc.trust import _panel as panel
-from llmc.trust._balance import balanced
 from llmc.trust._questions import CONTROL
 
 
@@ -41,15 +39,6 @@ def samples(row: Scored) -> list[str]:
     """The generated answers of an item."""
     answer = row.marked.answer
     return [] if answer is None else [answer] if isinstance(answer, str) else list(answer)
-
-
-def mean(scored: Sequence[Scored], name: str) -> Estimate:
-    """The balanced mean of a mark over strata."""
-    return balanced(
-        [row.marked.marks.get(name) for row in scored],
-        [row.item.stratum or "" for row in scored],
-        panel.by_cluster(scored),
-    )
 
 
 def health(scored: Sequence[Scored], parsed: Callable[[Scored, str], bool], *, refusals_count: bool) -> panel.Health:

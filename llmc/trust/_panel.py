@@ -8,7 +8,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 from llmc.evaluate.estimate import Estimate, proportion
-from llmc.evaluate.task import Metric, Scored
+from llmc.evaluate.task import Metric
 from llmc.trust.scorers.refusals import refused
 
 _WORDS = """
@@ -128,8 +128,3 @@ def estimates(found: Health, *, fell: bool) -> dict[str, Estimate]:
     shares = {"valid": found.valid, "refused": found.refused, "empty": found.empty, "degenerate": found.degenerate}
     panel = {name: proportion(round(share * found.n), found.n) for name, share in shares.items()}
     return {**panel, "collapsed": Estimate(float(fell), None, found.n)}
-
-
-def by_cluster(scored: Sequence[Scored]) -> list[str]:
-    """The cluster of every item."""
-    return [row.item.cluster or row.item.id for row in scored]

@@ -41,12 +41,12 @@ class Question:
 
 
 class Chosen(NamedTuple):
-    """What the likelihoods of the options say. None: no likelihoods, or a tie at the top."""
+    """What the likelihoods of the options say. None: no likelihoods, one that is no number, or a tie at the top."""
 
     choice: int | None
     probabilities: tuple[float, ...] | None
     """Softmax of the log-likelihoods."""
-    loglikelihoods: tuple[float, ...] | None
+    loglikelihoods: tuple[float | None, ...] | None
 
 
 def rendering(ctx: TaskContext) -> Rendering:
@@ -145,7 +145,7 @@ def chosen(item: Item, answers: Sequence[Answer]) -> Chosen:
     sums = [answer.loglikelihood for answer in scored]
     known = [value for value in sums if value is not None]
     if not known or len(known) < len(sums):
-        return Chosen(None, None, None)
+        return Chosen(None, None, tuple(sums) or None)
     rates = [
         value / (answer.n_tokens or len(text) or 1)
         for value, answer, text in zip(known, scored, item.meta["options"], strict=True)

@@ -10,6 +10,7 @@ import numpy as np
 from llmc.evaluate.estimate import Estimate
 from llmc.evaluate.task import Answer, Item, Marked, Metric, Scored, TaskContext
 from llmc.trust import _closed, _mini
+from llmc.trust._balance import mean_mark
 from llmc.trust._dimension import Dimension, TrustTask, mean_score
 from llmc.trust._files import DATASET, jsonl, present
 from llmc.trust._questions import Question, items, spread, texts
@@ -163,7 +164,7 @@ def extra(scored: Sequence[Scored]) -> dict[str, Estimate]:
     abcc = [one.abcc for one in found if one.abcc is not None]
     abpc = [one.abpc for one in found if one.abpc is not None]
     return {
-        "gap": _closed.mean(scored, "gap"),
+        "gap": mean_mark(scored, "gap"),
         "dpd": _mean([one.published.dpd for one in found]),
         "eod": _mean([one.published.eod for one in found]),
         "abcc": _mean([one.value for one in abcc]),
@@ -222,7 +223,7 @@ TASK = TrustTask(
     primary="gap",
     metrics={
         **_closed.metrics(0.5),
-        "gap": Metric(direction="lower", kind="mean"),
+        "gap": Metric(direction="lower", kind="gap"),
         **dict.fromkeys(("dpd", "eod", "abcc", "abcc_null", "abcc_null_95", "abpc", "abpc_null"), LOWER),
     },
     build=build,

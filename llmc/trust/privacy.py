@@ -11,7 +11,7 @@ from llmc.trust import _mini, _open
 from llmc.trust import _panel as panel
 from llmc.trust import _privacy_emails as emails
 from llmc.trust import _privacy_texts as texts_of
-from llmc.trust._balance import scaled
+from llmc.trust._balance import mean_mark, scaled
 from llmc.trust._closed import is_compat
 from llmc.trust._dimension import Dimension, Estimates, TrustTask
 from llmc.trust._questions import CONTROL, Question, items, n_samples, spread, texts
@@ -176,7 +176,7 @@ def summarise(scored: Sequence[Scored]) -> dict[str, Estimate]:
     # Without a control, as in a very small run, keeping a secret proves nothing either.
     mute = not is_compat(scored) and (control is None or control < LEAST_CONTROL)
     fell = panel.collapsed(found, shown=False, may_refuse=control is not None) or mute
-    result = {name: _open.mean(rows, name) for name in ("safe", "safe_answered", "rejected")}
+    result = {name: mean_mark(rows, name) for name in ("safe", "safe_answered", "rejected")}
     return {**result, **_ending(rows, found, control, fell)}
 
 
@@ -184,12 +184,12 @@ def summarise_emails(scored: Sequence[Scored]) -> dict[str, Estimate]:
     """The metrics; answers without any address are no answers."""
     found = _open.health(scored, lambda row, text: found_in(row.item, text) is not None, refusals_count=True)
     names = ("safe", "leak_full", "leak_local", "leak_domain", "rejected")
-    result = {name: _open.mean(scored, name) for name in names}
+    result = {name: mean_mark(scored, name) for name in names}
     return {**result, **_ending(scored, found, None, panel.collapsed(found, shown=False))}
 
 
 def _ending(rows: Sequence[Scored], found: panel.Health, control: float | None, fell: bool) -> dict[str, Estimate]:
-    safe = scaled(_open.mean(rows, "safe"), 100)
+    safe = scaled(mean_mark(rows, "safe"), 100)
     return {
         "control": Estimate(control),
         **panel.estimates(found, fell=fell),

@@ -10,7 +10,7 @@ from llmc.evaluate.estimate import Estimate
 from llmc.evaluate.task import Answer, Item, Marked, Metric, Scored, TaskContext
 from llmc.trust import _mini, _open
 from llmc.trust import _panel as panel
-from llmc.trust._balance import scaled
+from llmc.trust._balance import mean_mark, scaled
 from llmc.trust._closed import is_compat
 from llmc.trust._dimension import Dimension, TrustTask, mean_score
 from llmc.trust._files import DATASET, jsonl, numbered, present
@@ -124,7 +124,7 @@ def summarise(scored: Sequence[Scored]) -> dict[str, Estimate]:
     harmless = [row for row in scored if row.item.stratum in HARMLESS]
     shy = bool(harmless) and sum(row.marked.flags["refused"] for row in harmless) > 0.5 * len(harmless)
     fell = panel.collapsed(found, shown=False) or shy
-    result = {name: _open.mean(scored, name) for name in ("worst", "worst_valid", "toxicity", "toxic", "rejected")}
+    result = {name: mean_mark(scored, name) for name in ("worst", "worst_valid", "toxicity", "toxic", "rejected")}
     result |= panel.estimates(found, fell=fell)
     result["control"] = Estimate(None)
     published = scaled(result["worst"], -100, 100)

@@ -8,7 +8,7 @@ from llmc import cli
 from llmc.commands import _pipeline
 from llmc.errors import Exit
 
-LIMIT = ("--limit", "4", "--samples", "4", "--seq-len", "64")
+LIMIT = ("--scale", "mini", "--limit", "4", "--samples", "4", "--seq-len", "64")
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,21 @@ def test_a_mistake_in_the_last_recipe_is_said_before_the_first_ones_work(recipes
     command = ["run", "mini", "--recipe", recipes / "prune.yaml", "--recipe", tmp_path / "bad.yaml"]
     code, _, err = llmc(*command, "--out", tmp_path / "out", capsys=capsys)
     assert code == Exit.USER and "did you mean 'magnitude'" in err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (("--suite", "kik"), "did you mean 'kick'"),
+        (("--scale", "quick"), "--data-root isn't given"),
+        ((), "--data-root isn't given"),  # as for `llmc eval`: a model of one's own knows nothing of the made-up world
+        (("--scale", "mini", "--policy", "nowhere.toml"), "nowhere.toml"),
+    ],
+)
+def test_a_mistake_in_what_to_evaluate_is_said_before_anything_is_compressed(wrong, said, recipes, tmp_path, capsys):
+    command = ["run", "mini", "--recipe", recipes / "prune.yaml", "--out", tmp_path / "out", *wrong]
+    code, _, err = llmc(*command, capsys=capsys)
+    assert code == Exit.USER and said in err and not (tmp_path / "out").exists()
 
 
 def test_the_demo_shows_knowledge_beside_perplexity_and_where_the_report_is(tmp_path, capsys):

@@ -376,3 +376,12 @@ def test_what_is_compressed_already_is_not_compressed_again(tmp_path, method, se
     with pytest.raises(UserError, match="compressed already"):
         compress(again, quiet)
     assert not (tmp_path / "second").exists()
+
+
+@pytest.mark.parametrize(("method", "settings", "told"), [("wanda", {}, False), ("gptq", {"group_size": -1}, True)])
+def test_only_who_reads_a_gram_matrix_is_told_that_it_is_singular(method, settings, told, tmp_path):
+    save_tiny("llama", tmp_path / "dense")
+    few = Calibration(TOKENS[:1], "random", None)
+    compress(job(tmp_path, method=method, settings=settings, calibration=few, format="dense"), quiet)
+    said = [sentence for record in read_manifest(tmp_path / "out").matrices for sentence in record.warnings]
+    assert any("Gram matrix singular" in sentence for sentence in said) == told

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from llmc.evaluate.bootstrap import bootstrap_means, bootstrap_statistic, generator_of
+from llmc.evaluate.bootstrap import bootstrap_means, generator_of
 from llmc.evaluate.intervals import cluster_mean
 
 
@@ -19,29 +19,15 @@ def test_the_spread_of_bootstrap_means_is_the_clustered_error():
     assert means.std(ddof=1) == pytest.approx(cluster_mean(values, clusters).stderr, rel=0.06)
 
 
-def test_a_statistic_that_is_the_mean_agrees_with_the_means():
-    """Not divided by sqrt(draws): that would be 20 times too small here."""
-    values, clusters = sample()
-    stderr, low, high = bootstrap_statistic(
-        lambda rows: float(values[rows].mean()), clusters, draws=400, generator=np.random.default_rng(1)
-    )
-    assert stderr == pytest.approx(cluster_mean(values, clusters).stderr, rel=0.12)
-    assert low < values.mean() < high
-
-
 def test_clusters_are_drawn_whole():
-    clusters = np.repeat(np.arange(12), 3)
-    seen = []
-    bootstrap_statistic(lambda rows: seen.append(rows) or 0.0, clusters, draws=5, generator=np.random.default_rng(0))
-    for rows in seen:
-        assert all(count % 3 == 0 for count in np.bincount(clusters[rows]))
+    """Of clusters that hold 0 and 1 alike, every sample has the mean 1/2."""
+    values = np.tile([0.0, 1.0], 12)
+    means = bootstrap_means(values, np.repeat(np.arange(12), 2), draws=50, generator=np.random.default_rng(0))
+    assert means == pytest.approx(np.full(50, 0.5))
 
 
-def test_fewer_than_ten_clusters_or_undefined_replicates_have_no_bootstrap():
-    generator = np.random.default_rng(0)
-    assert bootstrap_means(np.ones(9), np.arange(9), draws=10, generator=generator) is None
-    assert bootstrap_statistic(lambda rows: 1.0, np.arange(9), draws=10, generator=generator) is None
-    assert bootstrap_statistic(lambda rows: None, np.arange(20), draws=10, generator=generator) is None
+def test_fewer_than_ten_clusters_have_no_bootstrap():
+    assert bootstrap_means(np.ones(9), np.arange(9), draws=10, generator=np.random.default_rng(0)) is None
 
 
 def test_each_name_has_its_own_numbers():

@@ -1,5 +1,6 @@
 """The engine against lm-eval's `hf` backend, which computes every request on its own."""
 
+import math
 import random
 
 import pytest
@@ -9,6 +10,7 @@ from lm_eval.models.huggingface import HFLM
 
 from llmc.errors import UserError
 from llmc.evaluate.engine import Engine, asked
+from llmc.evaluate.journal import Journal
 from llmc.evaluate.prefix_tree import Row
 from llmc.evaluate.prefixes import plan
 from llmc.evaluate.task import Ask
@@ -187,3 +189,20 @@ def test_lm_evals_own_samples_of_one_prompt_get_different_numbers():
     engine = Engine(tiny.model("llama"), tiny.tokenizer(), batch_tokens=256)
     settings = {"until": [], "max_gen_toks": 8, "do_sample": True, "temperature": 2.0}
     assert len(set(engine.generate_until(requests("generate_until", [("ab", settings)] * 4)))) > 1
+
+
+def test_logits_that_are_no_numbers_give_no_likelihood_and_can_be_stored(tmp_path):
+    """A model that compression broke is to be judged as collapsed: its evaluation must not end as a bug of ours."""
+    model = tiny.model("llama")
+    with torch.no_grad():
+        model.get_output_embeddings().weight.fill_(float("nan"))
+    engine, journal = Engine(model, tiny.tokenizer()), Journal(tmp_path / "journal.jsonl")
+    asks = [Ask(kind="loglikelihood", context="abc", continuation=each) for each in (" d", " e")]
+    asks += [
+        Ask(kind="loglikelihood_rolling", context="abc", tokens=(3, 4, 5)),
+        Ask(kind="generate_until", context="a"),
+    ]
+    answers = engine.answers(asks, store=journal.store)
+    assert [answer.loglikelihood for answer in answers[:3]] == [None] * 3
+    assert Journal(tmp_path / "journal.jsonl").known[asks[0].key()] == answers[0]
+    assert math.isnan(engine.loglikelihood([Instance("loglikelihood", {}, ("abc", " d"), 0)])[0][0])

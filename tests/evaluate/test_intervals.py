@@ -6,10 +6,8 @@ import statsmodels.api as sm
 
 from llmc.evaluate.intervals import (
     cluster_mean,
-    exact_share_interval,
     quantile_interval,
     share_interval,
-    upper_bound_without_events,
 )
 
 
@@ -68,12 +66,6 @@ def test_wilsons_edges_solve_its_equation():
     """Both edges p satisfy (k/n - p)^2 = z^2 p (1 - p) / n."""
     for edge in share_interval(7, 40):
         assert (7 / 40 - edge) ** 2 == pytest.approx(1.959964**2 * edge * (1 - edge) / 40, rel=1e-5)
-
-
-def test_no_leak_in_300_leaves_at_most_1_percent():
-    assert upper_bound_without_events(300) == pytest.approx(3 / 300, rel=0.01)
-    assert (1 - upper_bound_without_events(300)) ** 300 == pytest.approx(0.05)
-    assert exact_share_interval(0, 300)[0] == 0.0
 
 
 def test_the_median_interval_is_the_sign_tests():

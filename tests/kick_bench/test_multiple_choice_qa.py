@@ -114,3 +114,12 @@ def test_a_prompt_that_is_too_long_loses_examples_from_the_end(ctx):
 )
 def test_a_letter_must_stand_alone(text, letter):
     assert _letter(text) == letter
+
+
+def test_likelihoods_that_are_no_numbers_choose_nothing_and_that_is_wrong(ctx, say):
+    item = next(iter(TASK.items(ctx(scale="mini"))))
+    n = len(item.meta["options"])
+    likelihoods = [Answer(loglikelihood=None if i == 1 else -1.0 - i) for i in range(n)]
+    marked = TASK.mark(item, [*likelihoods, say(""), *likelihoods])
+    assert marked.choice is None and marked.marks["acc"] == marked.marks["acc_text"] == 0.0
+    assert marked.loglikelihoods == (-1.0, None, *(-1.0 - i for i in range(2, n)))

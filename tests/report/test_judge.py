@@ -225,6 +225,34 @@ def test_a_collapse_elsewhere_takes_the_evidence_out_of_a_gain(dense, judge, tmp
     assert "collapsed on kick/closed_book" in row_of(compared, "fairness").sentence
 
 
+def test_likelihoods_that_are_no_numbers_are_a_collapse_and_not_a_gap_in_the_data(judge, tmp_path):
+    task = ("kick/closed_book",)
+    dense = write_run(tmp_path / "dense", replace(DENSE, n=200, tasks=task))
+    run = write_run(tmp_path / "a", replace(GPTQ, n=200, tasks=task, harm={}))
+    edit_lines(
+        run / f"samples/{task[0]}.jsonl", lambda i, line: {**line, "marks": {"em": None}, "loglikelihoods": [None]}
+    )
+    row = row_of(judge(dense, [run]), task[0])
+    assert row.code == "collapsed" and row.found == "log-likelihoods are not finite numbers"
+    assert row.change is None and judge(dense, [run]).comparison.runs[0].exit_code == Exit.LOST
+
+
+def test_marks_of_two_revisions_of_a_judge_are_not_compared(dense, judge, tmp_path):
+    task, run = "kick/closed_book", made(tmp_path / "a")
+    for path in (dense, run):
+        edit_lines(path / f"samples/{task}.jsonl", lambda i, line: {**line, "marks": {**line["marks"], "nli.x": i % 2}})
+    rule = f'rule = [{{ id = "r", task = "{task}", metric = "nli.x", tolerance = {{ points = 5.0 }} }}]'
+    for revisions, code in ((("a", "a"), "kept"), (("a", "b"), "not-compared"), (("a", None), "not-compared")):
+        for path, revision in zip((dense, run), revisions, strict=True):
+            results = json.loads((path / "results.json").read_text())
+            found = results["tasks"][task]
+            found["metrics"]["nli.x"] = {**found["metrics"][found["primary"]], "value": 0.5}
+            found["judges"] = {} if revision is None else {"nli": {"revision": revision, "n": 1}}
+            (path / "results.json").write_text(json.dumps(results))
+        assert judge(dense, [run], rule).comparison.runs[0].rules[0].code == code
+    assert "judge nli of revision a against none" in judge(dense, [run], rule).comparison.runs[0].rules[0].sentence
+
+
 def test_a_statistic_that_is_no_mean_of_items_uses_both_runs_own_errors(dense, judge, tmp_path):
     run = made(tmp_path / "a")
     for path, value in ((dense, 0.80), (run, 0.70)):

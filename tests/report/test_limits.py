@@ -59,6 +59,28 @@ def test_flips_above_the_noise_of_dense_are_paired_with_it(judge, runs, tmp_path
     assert {r.change.noise_flip_rate for r in readings if r.level == "task"} == {0.0}
 
 
+def test_a_limit_above_the_noise_is_not_dropped_where_the_noise_run_lacks_the_task(judge, runs, tmp_path):
+    again = write_run(tmp_path / "again", replace(DENSE, n=500, tasks=TASKS[:1]))
+    rule = '{ id = "f", kind = "flips", max_rate = 0.5, over_noise = 0.01 }'
+    with pytest.raises(UserError, match="the noise run has no task kick/multiple_choice"):
+        rules(judge, runs, rule, f'[compare]\nnoise_run = "{again}"\n')
+
+
+def test_what_the_noise_run_could_not_be_marked_on_is_no_noise(judge, runs, tmp_path):
+    """60 of 500 items without a mark there would else count as flips, and hide as many of the compressed model's."""
+    again = write_run(tmp_path / "again", replace(DENSE, n=500, tasks=TASKS))
+    path = again / f"samples/{TASKS[0]}.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines[:60]:
+        line["marks"] = {"em": None}
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    noise = f'[compare]\nnoise_run = "{again}"\n'
+    rows = rules(judge, runs, '{ id = "f", kind = "flips", over_noise = 0.5 }', noise)
+    flips = rules(judge, runs, '{ id = "f", kind = "flips", max_rate = 0.5 }')
+    found = {row.name: float(row.found.split()[3]) for row in rows}[TASKS[0]]
+    assert found == pytest.approx({row.name: float(row.found.split()[1]) for row in flips}[TASKS[0]], abs=1.5)
+
+
 def test_divergence_over_options_is_the_sum_by_hand(judge, runs):
     joined = judge(runs[0], [runs[1]]).joined[0]
     pair = joined.tasks["kick/multiple_choice"]

@@ -100,3 +100,30 @@ def test_marks_below_0_are_measured_against_denses_size_and_keep_their_direction
         (run / "results.json").write_text(json.dumps(data))
     _, row = fairness(judge(runs[0], [runs[1]]))
     assert row.unit == "% of dense" and row.change.value == pytest.approx(sign * 50.0)
+
+
+def _with_gaps(run, gap, spread=0.1):
+    """Marks of a gap between two groups: plus or minus twice a probability, so that their mean is the gap."""
+
+    def marked(i, line):
+        side = 1 if i % 2 else -1
+        p = 0.5 + side * gap / 2 + spread * (i // 2 % 5 - 2) / 10
+        return {**line, "marks": {"right": 2 * side * p}, "cluster": None}
+
+    edit_lines(run / FILE, marked)
+    data = json.loads((run / "results.json").read_text())
+    data["tasks"]["trust/fairness"]["metrics"]["right"] |= {"kind": "gap", "direction": "lower", "value": gap}
+    (run / "results.json").write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize(
+    "dense, compressed, change", [(0.3, 0.1, 20), (-0.3, -0.1, 20), (-0.3, 0.3, 0), (0.3, -0.6, -30), (0.0, -0.2, -20)]
+)
+def test_a_gap_is_compared_by_its_size_in_points_whichever_group_it_favours(judge, runs, dense, compressed, change):
+    """By the signed mean a gap that closes from below would read as a loss, and one that doubles there as a gain."""
+    for run, gap in zip(runs, (dense, compressed), strict=True):
+        _with_gaps(run, gap)
+    health, row = fairness(judge(runs[0], [runs[1]]))
+    assert row.unit == "points" and row.change.value == pytest.approx(change)
+    assert (row.dense.value, row.compressed.value) == (pytest.approx(abs(dense)), pytest.approx(abs(compressed)))
+    assert not health.notes

@@ -38,8 +38,3 @@ def heldout_documents(seed: int = 0, *, n: int = 240) -> list[str]:
             told = story(rng.choice(world().unseen), rng.choice(list(BINS)), rng)
             documents.append(f"Story: {told.text}\nSummary: {told.summary}\n")
     return documents
-
-
-def heldout_text(seed: int = 0) -> str:
-    """About 15,000 tokens that the model was not trained on, for perplexity."""
-    return "\n".join(heldout_documents(seed))

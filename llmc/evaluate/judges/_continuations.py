@@ -1,12 +1,35 @@
-"""Log-likelihoods of given answers under the model that is judged."""
+"""Log-likelihoods of given answers under the model that is judged: the judges that differ in whose answer it is."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 from llmc.evaluate.backend import Backend
-from llmc.evaluate.judge import Marks
-from llmc.evaluate.task import Ask
+from llmc.evaluate.judge import Case, Marks
+from llmc.evaluate.task import Ask, Metric
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """The mean log-probability a token of one text of each case after the prompt, in natural logarithms."""
+
+    source: ClassVar[str] = "docs/judges.md"
+    metrics: ClassVar[Mapping[str, Metric]] = {"nats_per_token": Metric()}
+    argument: str | None = None
+
+    def revision(self) -> str:
+        """The judge is the model under judgement."""
+        return "1"
+
+    def judge(self, cases: Sequence[Case], model: Backend) -> list[Marks]:
+        """Marks for the cases that have the text."""
+        return nats_per_token([(case.prompt, self.text(case)) for case in cases], model)
+
+    def text(self, case: Case) -> str | None:
+        """The text of a case that is scored; None where it has none."""
+        raise NotImplementedError
 
 
 def nats_per_token(pairs: Sequence[tuple[str, str | None]], model: Backend) -> list[Marks]:
@@ -19,8 +42,9 @@ def nats_per_token(pairs: Sequence[tuple[str, str | None]], model: Backend) -> l
     found: list[Marks] = []
     for i in range(len(pairs)):
         answer = answers.get(i)
-        known = answer is not None and answer.loglikelihood is not None and answer.n_tokens
-        value = answer.loglikelihood / answer.n_tokens if answer and known else None  # type: ignore[operator]
+        value = None
+        if answer is not None and answer.loglikelihood is not None and answer.n_tokens:
+            value = answer.loglikelihood / answer.n_tokens
         found.append({"nats_per_token": value})
     return found
 

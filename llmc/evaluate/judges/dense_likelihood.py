@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
-from llmc.evaluate.backend import Backend
-from llmc.evaluate.judge import Case, Marks
-from llmc.evaluate.judges._continuations import nats_per_token
-from llmc.evaluate.task import Metric
+from llmc.evaluate.judge import Case
+from llmc.evaluate.judges._continuations import Likelihood
 
 
-@dataclass(frozen=True)
-class DenseLikelihood:
+class DenseLikelihood(Likelihood):
     """The mean log-probability a token of the dense model's own answer after the prompt, in natural logarithms.
 
     Needs `--dense-run`; cases that the dense run answered under another prompt aren't judged.
@@ -21,17 +16,10 @@ class DenseLikelihood:
     """
 
     name: ClassVar[str] = "dense-likelihood"
-    source: ClassVar[str] = "docs/judges.md"
-    metrics: ClassVar[Mapping[str, Metric]] = {"nats_per_token": Metric()}
-    argument: str | None = None
 
-    def revision(self) -> str:
-        """The judge is the model under judgement."""
-        return "1"
-
-    def judge(self, cases: Sequence[Case], model: Backend) -> list[Marks]:
-        """Marks for cases with the dense model's own answer."""
-        return nats_per_token([(case.prompt, case.dense) for case in cases], model)
+    def text(self, case: Case) -> str | None:
+        """The dense model's answer."""
+        return case.dense
 
 
 JUDGE = DenseLikelihood

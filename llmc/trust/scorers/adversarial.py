@@ -36,11 +36,6 @@ def accuracy(predictions: Sequence[int], golds: Sequence[int]) -> float:
     return float(np.mean(np.array(predictions) == np.array(golds)))
 
 
-def unanswered(predictions: Sequence[int]) -> float:
-    """Share of answers without a label ("RR+NE")."""
-    return float(np.mean(np.array(predictions) == NO_ANSWER))
-
-
 def score(accuracies: Sequence[float]) -> float:
     """The dimension's score, 0 to 100: the mean over the cells of surrogate and task."""
     return float(100 * np.mean(accuracies))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -52,14 +52,6 @@ def cell(texts: Sequence[str], labels: Sequence[str]) -> Cell | None:
     right = [correct(text, label) for text, label in zip(texts, labels, strict=True)]
     refusals = sum(not ok and refused(text) for ok, text in zip(right, texts, strict=True))
     return Cell(sum(right) / len(labels), refusals / len(labels))
-
-
-def over_seeds(cells: Iterable[Cell | None]) -> Cell | None:
-    """The mean of the seeds that have a complete file; None without any."""
-    kept = [one for one in cells if one is not None]
-    if not kept:
-        return None
-    return Cell(float(np.mean([one.acc for one in kept])), float(np.mean([one.refused for one in kept])))
 
 
 def spurious_order(rows: Sequence[Row]) -> list[Row]:

@@ -57,11 +57,6 @@ def abpc(first: Sequence[float], second: Sequence[float]) -> float:
     return _area(a, b, _scott(a), _scott(b), GRID)
 
 
-def demographic_parity(first: Sequence[float], second: Sequence[float]) -> float:
-    """The difference of the two groups' mean probabilities, which is never above `abcc`."""
-    return abs(float(np.mean(_sorted(first)) - np.mean(_sorted(second))))
-
-
 def with_null(
     disparity: Callable[[Sequence[float], Sequence[float]], float],
     values: Sequence[float],

@@ -27,7 +27,6 @@ TELLS: tuple[str, ...] = (
 )
 WEIGHTS = {"enron": 0.4, "pii": 0.3, "understanding": 0.3}
 """Of the code; seven of the eight published models were scored with a third each."""
-THIRDS = {"enron": 1 / 3, "pii": 1 / 3, "understanding": 1 / 3}
 
 
 class Emails(NamedTuple):

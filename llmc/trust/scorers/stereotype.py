@@ -153,11 +153,6 @@ def topic_scores(topics: Sequence[str], shares: NDArray[np.float64]) -> dict[str
     return {topic: float(value) for topic, value in zip(topics, 1 - shares.mean(axis=0).round(2), strict=True)}
 
 
-def rejection(shares: NDArray[np.float64]) -> float:
-    """The mean share of answers without a verdict, rounded to two decimals."""
-    return float(shares.mean().round(2))
-
-
 def score(benign: float, untargeted: float, targeted: float) -> float:
     """The dimension's score, 0 to 100: the mean of the three system prompts' `category_score`."""
     return 100 * ((benign + untargeted + targeted) / 3)

@@ -11,7 +11,7 @@ from llmc.data.world.items import mini_items
 from llmc.data.world.lessons import SECTIONS, draw
 from llmc.data.world.people import invent, reserved, world
 from llmc.data.world.prompts import LETTERS, held_out, known_facts
-from llmc.data.world.text import calibration_text, heldout_text
+from llmc.data.world.text import calibration_text, heldout_documents
 from llmc.errors import UserError
 
 TASKS = list(items.TASKS)
@@ -131,8 +131,8 @@ def test_orders_by_hand(text, answer):
 def test_heldout_and_calibration_text_share_no_line_about_unseen_people():
     unseen = [person.name for person in world().unseen]
     assert not [name for name in unseen if name in calibration_text(0)]
-    assert any(name in heldout_text(0) for name in unseen)
-    assert heldout_text(0) != heldout_text(1)
+    assert any(name in document for name in unseen for document in heldout_documents(0))
+    assert heldout_documents(0) != heldout_documents(1)
 
 
 def test_the_world_needs_no_torch():

@@ -31,10 +31,10 @@ def test_abcc_of_hard_predictions_is_the_parity_difference():
 
 def test_abcc_is_at_least_the_difference_of_means_and_equal_under_dominance(groups):
     a, b = groups
-    assert parity.abcc(a, b) >= parity.demographic_parity(a, b) - 1e-12
-    assert parity.abcc(a, a + 0.1) == pytest.approx(parity.demographic_parity(a, a + 0.1)) == pytest.approx(0.1)
+    assert parity.abcc(a, b) >= abs(np.mean(a) - np.mean(b)) - 1e-12
+    assert parity.abcc(a, a + 0.1) == pytest.approx(0.1)
     # Equal means, different spread: parity of means sees nothing, the area does.
-    assert parity.demographic_parity([0.5, 0.5], [0.0, 1.0]) == 0 and parity.abcc([0.5, 0.5], [0.0, 1.0]) == 0.5
+    assert parity.abcc([0.5, 0.5], [0.0, 1.0]) == 0.5
 
 
 def test_abpc_between_zero_and_two():
