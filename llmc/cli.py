@@ -15,7 +15,7 @@ from typer.exceptions import TyperException
 
 import llmc.commands
 from llmc._version import __version__
-from llmc.errors import Exit, UserError
+from llmc.errors import Exit, UserError, disk_sentence
 
 app = typer.Typer(
     name="llmc",
@@ -75,10 +75,18 @@ def run(arguments: list[str] | None = None) -> int:
         return _say("interrupted; what is finished is kept, run it again with --resume", Exit.INTERRUPTED)
     except BrokenPipeError:
         return Exit.OK
+    except OSError as error:
+        if (sentence := disk_sentence(error)) is not None:
+            return _say(sentence, Exit.USER)
+        return _our_fault()
     except Exception:
-        traceback.print_exc()
-        return _say("this is a bug in llmc, not a loss of the model; please report the lines above", Exit.INTERNAL)
+        return _our_fault()
     return code if isinstance(code, int) else Exit.OK
+
+
+def _our_fault() -> int:
+    traceback.print_exc()
+    return _say("this is a bug in llmc, not a loss of the model; please report the lines above", Exit.INTERNAL)
 
 
 def _usage(error: Exception) -> str:

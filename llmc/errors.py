@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 from enum import IntEnum
 
@@ -43,6 +44,28 @@ class NotComparable(UserError):
     """Runs that measure different things, with what differs."""
 
     exit_code = Exit.NOT_COMPARABLE
+
+
+_WAYS_OUT = {
+    errno.ENOSPC: "free some space and run the same command again, with --resume where it has one",
+    errno.EDQUOT: "free some space and run the same command again, with --resume where it has one",
+    errno.EACCES: "choose another path, or change its permissions",
+    errno.EPERM: "choose another path, or change its permissions",
+    errno.EROFS: "choose a path that can be written to",
+    errno.ENOTDIR: "a part of this path is a file; choose another path",
+    errno.EISDIR: "this is a directory; give a file",
+    errno.EEXIST: "choose another path",
+    errno.ENAMETOOLONG: "choose a shorter path",
+}
+
+
+def disk_sentence(error: OSError) -> str | None:
+    """What a user can mend about a file or a disk, in one sentence; None where the error may be our own fault."""
+    way = _WAYS_OUT.get(error.errno or 0)
+    if way is None:
+        return None
+    where = "" if error.filename is None else f"{error.filename}: "
+    return f"{where}{(error.strerror or str(error)).lower()}; {way}"
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:

@@ -1,5 +1,6 @@
 """The command line as a person meets it: quick help, one sentence for a mistake, exit codes."""
 
+import errno
 import json
 import os
 import subprocess
@@ -68,6 +69,8 @@ MISTAKES = {
     "neither": ([], "one of --method and --recipe"),
     "option": (["--metod", "wanda"], "No such option"),
     "number": (["--method", "rtn", "--bits", "four"], "'--bits'"),
+    "twice": (["--method", "rtn", "--bits", "4", "--set", "bits=3"], "bits is given twice: 4 and 3"),
+    "ranks": (["--method", "svd", "--rank-ratio", "0.5", "--set", "rank=4"], "rank 4 and rank_ratio 0.5 exclude"),
     "recipe": (["--recipe", "nowhere.yaml"], "nowhere.yaml"),
 }
 
@@ -97,6 +100,24 @@ def test_our_own_fault_is_70_and_a_stop_is_130(monkeypatch, capsys):
         assert llmc("methods", capsys=capsys)[0] == code
 
 
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/full/x"), 2, "/full/x: no space left on device; free some"),
+        (PermissionError(errno.EACCES, "Permission denied", "/root"), 2, "/root: permission denied; choose another"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "a/b"), 2, "a/b: not a directory; a part of this path"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "ours"), 70, "a bug in llmc"),
+    ],
+)
+def test_a_disk_that_refuses_is_one_sentence_and_no_bug(monkeypatch, capsys, error, code, said):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(cli, "app", fail)
+    found, _, err = llmc("methods", capsys=capsys)
+    assert found == code and said in err and ("Traceback" in err) == (code == 70)
+
+
 def test_methods_are_listed_with_settings_and_papers(capsys):
     code, out, _ = llmc("methods", "--json", capsys=capsys)
     listed = {entry["name"]: entry for entry in json.loads(out)}
@@ -122,6 +143,11 @@ def test_a_dry_run_writes_nothing(dense, tmp_path, capsys):
     arguments = ["compress", dense, "--out", tmp_path / "o", "--method", "rtn", "--group-size", "32", "--dry-run"]
     code, out, _ = llmc(*arguments, capsys=capsys)
     assert code == 0 and "14 matrices" in out and not (tmp_path / "o").exists()
+    code, out, _ = llmc(*arguments, "--json", capsys=capsys)
+    said = json.loads(out)
+    assert code == 0 and said["matrices"] == 14 and said["format"] == "compressed-tensors"
+    (tmp_path / "o").write_text("mine")
+    assert llmc(*arguments, capsys=capsys)[0] == Exit.USER  # what the run would refuse, its trial refuses
 
 
 def test_a_recipe_runs_its_stages_in_a_row(dense, tmp_path, capsys):

@@ -61,6 +61,8 @@ def run(job: BenchJob, settings: SpeedSettings, report: Report) -> dict[str, Any
     _check_runs(directories, job.into)
     if job.out is not None and not job.out.parent.is_dir():
         raise UserError(f"{job.out.parent} is no directory", hint="give --out a file in one that exists")
+    if job.out is not None and job.out.is_dir():
+        raise UserError(f"{job.out} is a directory", hint="give --out a file")
     device = pick_device(job.device)
     dtype = job.dtype if job.dtype != "auto" else _dtype(device)
     subjects = [

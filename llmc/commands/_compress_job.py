@@ -13,6 +13,7 @@ from rich.table import Table
 from llmc.commands._progress import progress, table_console
 from llmc.commands._resolve import EMBEDDED, resolve
 from llmc.compress._help import field_help
+from llmc.compress._job import check_out
 from llmc.compress._job import compress as run_job
 from llmc.compress._manifest import Manifest
 from llmc.compress._method import Balances, Method, Needs
@@ -109,20 +110,34 @@ def _calibration(
     return calibrate(load_tokenizer(source), wanted or "mini", samples=samples, seq_len=length, seed=seed)
 
 
-def run(job: Job, *, dry_run: bool) -> Manifest | None:
+def run(job: Job, *, dry_run: bool, as_json: bool = False) -> Manifest | None:
     """The manifest of the finished job; None for a dry run, which checks everything and says what would be done."""
     if dry_run:
-        _, planned = plan(job)
-        weights = sum(s.shape[0] * s.shape[1] for s in planned.matrices.values())
-        tokens = "none" if job.calibration is None else f"{job.calibration.tokens.numel():,}"
-        typer.echo(
-            f"would compress {len(planned.matrices)} matrices ({weights:,} weights) with "
-            f"{' then '.join(m.name for m in job.stages)} into {job.out}\n"
-            f"format {planned.format.name}, blocks run in {planned.compute_dtype}, calibration tokens {tokens}"
-        )
+        _dry_run(job, as_json=as_json)
         return None
     with progress(f"compressing {job.model.name} with {' + '.join(m.name for m in job.stages)}") as tell:
         return run_job(job, tell)
+
+
+def _dry_run(job: Job, *, as_json: bool) -> None:
+    check_out(job)
+    _, planned = plan(job)
+    weights = sum(s.shape[0] * s.shape[1] for s in planned.matrices.values())
+    tokens = 0 if job.calibration is None else job.calibration.tokens.numel()
+    if as_json:
+        said = {
+            "out": str(job.out), "methods": [m.name for m in job.stages], "matrices": len(planned.matrices),
+            "weights": weights, "format": planned.format.name,
+            "compute_dtype": str(planned.compute_dtype).removeprefix("torch."), "calibration_tokens": tokens,
+        }  # fmt: skip
+        typer.echo(json.dumps(said, indent=2))
+        return
+    typer.echo(
+        f"would compress {len(planned.matrices)} matrices ({weights:,} weights) with "
+        f"{' then '.join(m.name for m in job.stages)} into {job.out}\n"
+        f"format {planned.format.name}, blocks run in {str(planned.compute_dtype).removeprefix('torch.')}, "
+        f"calibration tokens {f'{tokens:,}' if tokens else 'none'}"
+    )
 
 
 def render(account: Manifest | None, *, as_json: bool) -> None:
@@ -142,7 +157,8 @@ def render(account: Manifest | None, *, as_json: bool) -> None:
     table.add_row("parameters", f"{totals.parameters_before:,}", f"{totals.parameters:,}")
     table.add_row("nonzero parameters", "", f"{totals.nonzero_parameters:,}")
     table.add_row("sparsity of the compressed matrices", "", f"{totals.compressed_sparsity:.2%}")
-    table.add_row("bits a weight of the compressed matrices", "", f"{totals.compressed_bits_per_weight:.2f}")
+    at_best = ", if packed" if account.format == "dense" else ""
+    table.add_row(f"bits a weight of the compressed matrices{at_best}", "", f"{totals.compressed_bits_per_weight:.2f}")
     error = totals.mean_relative_output_error
     table.add_row("mean relative output error", "", "not measured" if error is None else f"{error:.3g}")
     table.add_row("peak memory of this process", "", size(totals.peak_rss_bytes))
@@ -162,7 +178,9 @@ def describe(account: Manifest) -> str:
             shown.append(f"{stage['bits']} bits")
         if stage.get("bits") and stage.get("group_size"):
             shown.append("per channel" if stage["group_size"] == -1 else f"g{stage['group_size']}")
-        if stage.get("rank_ratio"):
+        if stage.get("rank"):
+            shown.append(f"rank {stage['rank']}")
+        elif stage.get("rank_ratio"):
             shown.append(f"keeps {stage['rank_ratio']:.0%}")
         words.append(" ".join(shown))
     return " + ".join(words)

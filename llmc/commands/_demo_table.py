@@ -45,6 +45,10 @@ def make(
     if overwrite and out.exists():
         if not (out / "models").is_dir() or not (out / "runs").is_dir():
             raise UserError(f"{out} was not made by llmc demo", hint="choose another --out")
+        if (other := _not_ours(out, [name for name, _, _ in variants])) is not None:
+            raise UserError(
+                f"--overwrite would remove {other}, which llmc demo did not make", hint="choose another --out"
+            )
         shutil.rmtree(out)
     pipeline = Pipeline(
         model=EMBEDDED,
@@ -59,6 +63,18 @@ def make(
         command=["llmc", "demo", "--out", str(out)],
     )
     return perform(pipeline, lambda stage: typer.echo(f"llmc: {stage}", err=True))
+
+
+def _not_ours(out: Path, names: Sequence[str]) -> Path | None:
+    """Something in `out` that no demo writes: folders called models and runs may well be a person's own."""
+    known = {"models": set(names), "runs": {"dense", *names}}
+    for path in sorted(out.iterdir()):
+        if path.name in known:
+            if others := sorted({p.name for p in path.iterdir()} - known[path.name]):
+                return path / others[0]
+        elif path.name != "report":
+            return path
+    return None
 
 
 def rows_of(out: Path, names: Sequence[str]) -> list[Row]:

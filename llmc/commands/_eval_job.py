@@ -105,7 +105,7 @@ def run(job: EvalJob, report: Report) -> dict[str, Any]:
     ctx = _context(job, backend, tokenizer)
     asked, skipped = _gathered(chosen, ctx, allow_missing=job.allow_missing, bare_tokens=backend.scores_tokens)
     manifest = {
-        "model": model_facts(directory, model, job.label),
+        "model": model_facts(directory, model, job.label or _hub_name(job.model)),
         "compression": compression_of(directory),
         "suites": sorted({*job.suites, *({foreign.SUITE} if others else set())}),
         "tasks": {each.task.name: described(each, ctx) for each in asked},
@@ -169,6 +169,11 @@ def _chosen(job: EvalJob) -> tuple[list[Task], list[Any], list[str]]:
     return list(chosen.values()), dimensions, others
 
 
+def _hub_name(model: str) -> str | None:
+    """What a model of the hub is called: its cache's folder has the name of a revision. None for a folder."""
+    return model.split("/")[-1] if "/" in model and not Path(model).exists() else None
+
+
 def _judge(text: str) -> Judge:
     """The judge called NAME in NAME or NAME=ARGUMENT."""
     name, equals, argument = text.partition("=")
@@ -209,10 +214,6 @@ def _context(job: EvalJob, backend: Backend, tokenizer: Any) -> TaskContext:
     lm: Any = backend if isinstance(backend, Engine) else getattr(backend, "lm", None)
     template = getattr(tokenizer, "chat_template", None) if job.chat else None
 
-    def chat(messages: Sequence[Mapping[str, str]]) -> str:
-        text: str = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-        return text
-
     return TaskContext(
         scale=job.scale,
         mode=job.mode,
@@ -222,9 +223,33 @@ def _context(job: EvalJob, backend: Backend, tokenizer: Any) -> TaskContext:
         max_length=int(getattr(lm, "max_length", 2048)),
         encode=lambda text: list(tokenizer.encode(text)),
         decode=lambda tokens: str(tokenizer.decode(list(tokens))),
-        chat=chat if template else None,
+        chat=(lambda messages: _chat(tokenizer, messages)) if template else None,
         scorer=job.scorer,
     )
+
+
+def _chat(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> str:
+    """The messages by the model's template; one that knows no system role (Gemma's) gets it before the first question.
+
+    A `UserError` with the template's own words where it refuses that too.
+    """
+    from jinja2 import TemplateError
+
+    tried = [list(messages)]
+    if len(messages) > 1 and messages[0]["role"] == "system" and messages[1]["role"] == "user":
+        both = f"{messages[0]['content']}\n\n{messages[1]['content']}"
+        tried.append([{**messages[1], "content": both}, *messages[2:]])
+    refused = None
+    for attempt in tried:
+        try:
+            text: str = tokenizer.apply_chat_template(attempt, tokenize=False, add_generation_prompt=True)
+            return text
+        except TemplateError as error:
+            refused = refused or error
+    raise UserError(
+        f"the model's chat template refuses a prompt ({str(refused).splitlines()[0] if str(refused) else 'no reason'})",
+        hint="mend the template, or add --no-chat to ask in plain text",
+    ) from refused
 
 
 def _gathered(

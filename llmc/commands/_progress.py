@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+_QUIET_SECONDS = 5.0
 
 
 class Report(Protocol):
@@ -18,20 +21,14 @@ class Report(Protocol):
 
 @contextmanager
 def progress(title: str) -> Iterator[Report]:
-    """A bar on stderr that a worker moves; one plain line a change where stderr is not a terminal."""
+    """A bar on stderr that a worker moves; plain lines where stderr is not a terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        said: set[int] = set()
-
-        def tell(done: int, total: int, doing: str) -> None:
-            if done not in said and (done in {0, total} or done % max(1, total // 10) == 0):
-                said.add(done)
-                console.print(f"{title}: {done}/{total} {doing}", highlight=False)
-
-        yield tell
+        yield _Lines(title, console)
         return
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[doing]}"),
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.fields[doing]}", markup=False),
         TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=console, transient=True) as bar:
@@ -41,6 +38,24 @@ def progress(title: str) -> Iterator[Report]:
             bar.update(task, completed=done, total=total, doing=doing)
 
         yield move
+
+
+class _Lines:
+    """Plain lines for a log: one at the first of each kind of work, then one a tenth of it, none within 5 s."""
+
+    def __init__(self, title: str, console: Console) -> None:
+        self._title, self._console = title, console
+        self._seen: set[str] = set()
+        self._tenth, self._last = 0, 0.0
+
+    def __call__(self, done: int, total: int, doing: str) -> None:
+        tenth, now = 10 * done // max(1, total), time.monotonic()
+        new = doing not in self._seen
+        if not new and (tenth <= self._tenth or now - self._last < _QUIET_SECONDS):
+            return
+        self._seen.add(doing)
+        self._tenth, self._last = tenth, now
+        self._console.print(f"{self._title}: {done}/{total} {doing}", highlight=False, markup=False, soft_wrap=True)
 
 
 def table_console() -> Console:

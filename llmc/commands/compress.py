@@ -51,7 +51,10 @@ def compress(
         key, equals, value = pair.partition("=")
         if not equals:
             raise UserError(f"--set {pair} is not NAME=VALUE", hint="such as --set damping=0.05")
-        settings[key.replace("-", "_")] = value
+        name = key.strip().replace("-", "_")
+        if name in settings:
+            raise UserError(f"{name} is given twice: {settings[name]} and {value}", hint="keep one of them")
+        settings[name] = value
     from llmc.commands._compress_job import make_job, render, run
 
     job = make_job(
@@ -59,7 +62,7 @@ def compress(
         calibration=calibration, samples=samples, seq_len=seq_len, seed=seed, format_name=format_, device=device,
         dtype=dtype, resume=resume, overwrite=overwrite, max_shard_gb=max_shard_gb, command=_command(),
     )  # fmt: skip
-    render(run(job, dry_run=dry_run), as_json=as_json)
+    render(run(job, dry_run=dry_run, as_json=as_json), as_json=as_json)
 
 
 def _command() -> list[str] | None:

@@ -19,17 +19,16 @@ def account_of(
     job: Job, planned: Plan, skeleton: Skeleton, journal: Journal, index: dict[str, Any], warnings: list[str], s: float
 ) -> manifest.Manifest:
     """The manifest of a job that has written its weights, after `s` seconds; `index` is what the writer returned."""
-    unit = "float16" if skeleton.config.dtype is None else str(skeleton.config.dtype).removeprefix("torch.")
     return manifest.Manifest(
         source=manifest.Source(
             model=str(job.model),
             architecture=type(skeleton.model).__name__,
             sha256=skeleton.checkpoint.sha256,
-            dtype=unit,
+            dtype=_source_dtype(skeleton),
         ),
         stages=[as_stage(method) for method in job.stages],
         format=planned.format.name,
-        dtype=unit if job.dtype is None else str(job.dtype).removeprefix("torch."),
+        dtype=stored_dtype(job, skeleton),
         compute_dtype=str(planned.compute_dtype).removeprefix("torch."),
         device=job.device,
         calibration=_calibration(job),
@@ -40,6 +39,15 @@ def account_of(
         matrices=journal.records,
         warnings=[*warnings, *_savings(planned, journal.records)],
     )
+
+
+def stored_dtype(job: Job, skeleton: Skeleton) -> str:
+    """What unquantised weights of the result are stored in."""
+    return _source_dtype(skeleton) if job.dtype is None else str(job.dtype).removeprefix("torch.")
+
+
+def _source_dtype(skeleton: Skeleton) -> str:
+    return "float16" if skeleton.config.dtype is None else str(skeleton.config.dtype).removeprefix("torch.")
 
 
 def _savings(planned: Plan, records: Sequence[manifest.MatrixRecord]) -> list[str]:

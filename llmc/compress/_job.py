@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 import torch
 
 from llmc.compress import _manifest as manifest
-from llmc.compress._account import account_of
-from llmc.compress._finish import copy_companions, final_config
+from llmc.compress._account import account_of, stored_dtype
+from llmc.compress._finish import COMPANIONS, copy_companions, final_config
 from llmc.compress._journal import Journal
 from llmc.compress._plan import Job, Plan, plan
 from llmc.compress._recipe import as_stage
@@ -32,12 +33,12 @@ def compress(job: Job, progress: Progress) -> manifest.Manifest:
     in the same bytes.
     """
     start = time.perf_counter()
-    _check_out(job)
-    if job.resume and (job.out / manifest.NAME).exists() and not (job.out / WORK).exists():
-        return manifest.read_manifest(job.out)
+    check_out(job)
     skeleton, planned = plan(job)
-    _make_room(job)
+    if job.resume and (job.out / manifest.NAME).exists() and not (job.out / WORK).exists():
+        return _finished(job, planned, skeleton)
     _check_space(job, planned)
+    _make_room(job)
     writer = ShardWriter(job.out, job.max_shard_bytes)
     journal = Journal(job.out, _fingerprint(job, planned, skeleton))
     journal.load()
@@ -57,7 +58,7 @@ def compress(job: Job, progress: Progress) -> manifest.Manifest:
     return account
 
 
-def _check_out(job: Job) -> None:
+def check_out(job: Job) -> None:
     """Raises `UserError` unless the output directory is new, ours to go on with, or ours to replace."""
     if job.out.resolve() == job.model.resolve():
         raise UserError("--out is the model itself", hint="choose another directory")
@@ -70,10 +71,45 @@ def _check_out(job: Job) -> None:
     begun, finished = (job.out / WORK).is_dir(), (job.out / manifest.NAME).exists()
     if not begun and not finished:
         raise UserError(f"{job.out} holds something that llmc did not make", hint="choose another --out")
+    if job.overwrite and (others := sorted(p.name for p in job.out.iterdir() if not _ours(p.name))):
+        raise UserError(
+            f"{job.out} holds {others[0]} as well, which llmc did not write and --overwrite would remove",
+            hint="move it away or choose another --out",
+        )
     if not job.resume and not job.overwrite:
         if begun:
             raise UserError(f"{job.out} holds an unfinished run", hint="go on with --resume, or use --overwrite")
         raise UserError(f"{job.out} exists and is not empty", hint="use --overwrite to replace it")
+
+
+def _ours(name: str) -> bool:
+    """Whether a compression writes a file of this name."""
+    plain = name.removesuffix(".tmp")
+    shard = plain.startswith("model") and plain.endswith((".safetensors", ".safetensors.index.json"))
+    return shard or plain in {WORK, manifest.NAME, "config.json", *COMPANIONS}
+
+
+def _finished(job: Job, planned: Plan, skeleton: Skeleton) -> manifest.Manifest:
+    """The manifest of the finished directory; a `UserError` if another job than this one made it."""
+    account = manifest.read_manifest(job.out)
+    stages = [as_stage(method) for method in job.stages]
+    made = {
+        "model": (account.source.sha256, skeleton.checkpoint.sha256),
+        "method or settings": (account.stages, json.loads(json.dumps(stages))),
+        "calibration": (
+            account.calibration and account.calibration.tokens_sha256,
+            job.calibration and job.calibration.sha256,
+        ),
+        "format": (account.format, planned.format.name),
+        "dtype": (account.dtype, stored_dtype(job, skeleton)),
+    }
+    for what, (then, now) in made.items():
+        if then != now:
+            raise UserError(
+                f"{job.out} is finished, and was made with another {what}",
+                hint="choose another --out, or start anew with --overwrite",
+            )
+    return account
 
 
 def _make_room(job: Job) -> None:
@@ -84,7 +120,12 @@ def _make_room(job: Job) -> None:
 
 
 def _check_space(job: Job, planned: Plan) -> None:
-    free = shutil.disk_usage(job.out).free
+    place = job.out.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if job.overwrite and job.out.exists():
+        free += sum(path.stat().st_size for path in job.out.rglob("*") if path.is_file())
     bits = [s.bits for s in planned.matrices.values() if s.bits is not None]
     share = 1.0 if planned.format.name == "dense" or not bits else 0.5
     needed = int(planned.bytes_before * share)

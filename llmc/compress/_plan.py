@@ -97,6 +97,7 @@ def plan(job: Job) -> tuple[Skeleton, Plan]:
 def _expected(stages: Sequence[Method], name: str, matrix: Matrix) -> Stored:
     """What the stages' settings will make of a matrix; a `UserError` that names it when they don't fit its width."""
     shape = (matrix.weight.shape[0], matrix.weight.shape[1])
+    _check_order(stages)
     stored = Stored(shape=shape, module=matrix.kind)
     for method in stages:
         bits, group_size = getattr(method, "bits", None), getattr(method, "group_size", -1)
@@ -106,10 +107,24 @@ def _expected(stages: Sequence[Method], name: str, matrix: Matrix) -> Stored:
                 columns_per_group(shape[1], group_size)
             if pattern is not None:
                 check_divides(shape[1], parse_pattern(pattern))
-        if bits is not None:
+        if bits is None:
+            stored = Stored(shape=shape, module=matrix.kind)  # what this stage leaves lies on no grid any more
+        else:
             symmetric = getattr(method, "symmetric", True)
             stored = dataclasses.replace(stored, bits=bits, group_size=group_size, symmetric=symmetric)
     return stored
+
+
+def _check_order(stages: Sequence[Method]) -> None:
+    """A `UserError` for a low-rank stage after a pruning one: a product of thin matrices keeps no zeros."""
+    pruned = None
+    for method in stages:
+        if method.kind == "low-rank" and pruned is not None:
+            raise UserError(
+                f"{method.name} can't keep the zeros that {pruned} leaves",
+                hint=f"put {method.name} before {pruned}, or leave one of them out",
+            )
+        pruned = method.name if method.kind == "pruning" else pruned
 
 
 @contextmanager
@@ -134,6 +149,12 @@ def _format(job: Job, stored: dict[str, Stored]) -> Format:
                 hint="use --format dense",
             )
         return found
+    if not quantised and (rounding := next((m for m in job.stages if getattr(m, "bits", None) is not None), None)):
+        last = job.stages[-1].name
+        raise UserError(
+            f"{last} after {rounding.name} leaves weights that no packed format holds",
+            hint=f"put {last} before {rounding.name}, or keep the order with --format dense, which saves no byte",
+        )
     chosen: Format = formats["compressed-tensors" if quantised and linear else "dense"]
     if quantised and not linear:
         job.warnings.append(

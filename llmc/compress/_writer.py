@@ -39,6 +39,10 @@ def disk_errors(directory: Path) -> Iterator[None]:
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise UserError(f"{directory} can't be written to", hint="choose another --out") from error
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EEXIST):
+            raise UserError(
+                f"{directory} can't be written to ({error.strerror})", hint="choose another --out"
+            ) from error
         raise
     except Exception as error:  # safetensors wraps the same causes in its own kind
         if "No space left" in str(error):

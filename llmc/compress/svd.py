@@ -49,6 +49,8 @@ class SVD:
             )
         if self.rank is not None and self.rank < 1:
             raise UserError(f"rank must be at least 1, got {self.rank}", hint="or set rank_ratio instead")
+        if self.rank is not None and self.rank_ratio != SVD.rank_ratio:
+            raise UserError(f"rank {self.rank} and rank_ratio {self.rank_ratio} exclude each other", hint="give one")
         check_damping(self.damping)
 
     def compress(self, weight: Tensor, stats: LayerStats, keep: Tensor | None = None) -> Compressed:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmc.errors import UserError
+from llmc.errors import UserError, disk_sentence
 from llmc.evaluate.estimate import Estimate, mean, rate
 from llmc.evaluate.panel import collapsed, flags_of, option_shares, panel
 from llmc.evaluate.runner import margin
@@ -47,6 +47,8 @@ def evaluate(
             random_seed=seed, numpy_random_seed=seed, torch_random_seed=seed, fewshot_random_seed=seed,
         )  # fmt: skip
     except (ConnectionError, FileNotFoundError, OSError) as error:
+        if disk_sentence(error) is not None:  # answers that can't be written are no missing data
+            raise
         raise UserError(
             f"the data of {', '.join(names)} can't be read: {str(error).splitlines()[0]}",
             hint="download the dataset first, or name a local one in the task's file and give its folder",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llmc._version import __version__
+from llmc.errors import UserError
 from llmc.models.checkpoint import Checkpoint
 from llmc.models.memory import n_parameters
 
@@ -36,8 +37,10 @@ def compression_of(directory: Path) -> dict[str, Any] | None:
     path = directory / "llmc_manifest.json"
     if not path.is_file():
         return None
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is damaged: {error}", hint="compress the model again") from error
 
 
 def tokenizer_sha256(tokenizer: Any) -> str:

@@ -39,8 +39,12 @@ class Run:
     def samples(self, task: str) -> Iterator[dict[str, Any]]:
         """The lines of a task, one an item, sorted by id."""
         with samples_path(self.path, task).open(encoding="utf-8") as file:
-            for line in file:
-                yield json.loads(line)
+            for number, line in enumerate(file, 1):
+                try:
+                    yield json.loads(line)
+                except ValueError as error:
+                    where = f"{samples_path(self.path, task)}:{number}"
+                    raise UserError(f"{where}: {error}", hint="the file is damaged: evaluate again") from error
 
 
 class RunWriter:
@@ -50,13 +54,18 @@ class RunWriter:
         self.path = Path(path)
         self.resumed = False
         manifest = self.path / "manifest.json"
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"{path} is a file", hint="give another --out")
         if self.path.exists() and any(self.path.iterdir()):
             if not manifest.exists():
                 raise UserError(f"{path} exists and is no run directory", hint="give another --out")
             if not resume:
                 raise UserError(f"{path} holds a run already", hint="add --resume to go on, or give another --out")
             self.resumed = True
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{path} can't be made: {error.strerror}", hint="give another --out") from error
         self._journal: Journal | None = None
 
     @property
@@ -128,8 +137,10 @@ def _read(path: Path, otherwise: str) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(otherwise, hint=f"{path} is missing") from None
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise UserError(otherwise, hint=f"{path}: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(otherwise, hint=f"{path} holds no JSON object")
     return content
 
 

@@ -19,7 +19,7 @@ def read_config(directory: str | Path) -> dict[str, Any]:
         raise UserError(f"{directory} holds no config.json", hint="give the folder of a transformers checkpoint")
     try:
         return dict(json.loads(path.read_text()))
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise UserError(f"{path} is not JSON: {error}", hint="download it again") from error
 
 

@@ -76,6 +76,21 @@ def compare(
     return Compared(comparison, joined)
 
 
+def refuse_swapped(dense: Run, others: Sequence[Run]) -> None:
+    """Raises `UserError` where a compressed run stands in the dense run's place and a dense one in a compressed one's.
+
+    Judged the wrong way round, every loss would read as a gain, and a gate would pass it.
+    """
+    if dense.manifest.compression is None:
+        return
+    for other in others:
+        if other.manifest.compression is None:
+            raise UserError(
+                f"{dense.path} is a run of a compressed model and {other.path} of a dense one",
+                hint="the dense run comes first",
+            )
+
+
 def _beside(file: PolicyFile, name: str) -> Path:
     """A path in a policy counts from the working directory, and from the policy's own folder where that has none."""
     path = Path(name)
@@ -258,7 +273,11 @@ def _notes(joined: Sequence[Joined]) -> list[str]:
     dense = joined[0].dense.manifest
     seeds = {one.other.manifest.seed for one in joined} | {dense.seed}
     backends = {one.other.manifest.backend for one in joined} | {dense.backend}
-    notes = []
+    notes = [
+        f"{one.other.label} has the same weights as {one.dense.label}"
+        for one in joined
+        if one.other.manifest.model.sha256 is not None and one.other.manifest.model.sha256 == dense.model.sha256
+    ]
     if len(seeds) > 1:
         notes.append(f"runs have different seeds: {', '.join(str(s) for s in sorted(seeds, key=str))}")
     if len(backends) > 1:

@@ -40,6 +40,7 @@ def report_markdown(comparison: Comparison) -> str:
         if run.not_measured:
             lines += ["Not measured: " + _text("; ".join(run.not_measured)) + ".", ""]
         lines += _folded(comparison, run)
+    lines[2:2] = [line for note in comparison.notes for line in (f"Note: {_text(note)}.", "")]
     return _capped(lines)
 
 

@@ -31,6 +31,8 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         console.print(escape(run.headline) + "\n", highlight=False, soft_wrap=True)
     if len(comparison.runs) > 1:
         console.print(escape(comparison.recommendation), highlight=False, soft_wrap=True)
+    for note in comparison.notes:
+        console.print(escape(f"note: {note}"), highlight=False, soft_wrap=True)
 
 
 def print_gate(run: RunComparison, console: Console) -> None:

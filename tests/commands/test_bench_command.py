@@ -67,6 +67,7 @@ def test_two_models_are_measured_and_written_everywhere(models, tmp_path, capsys
         (("--threads", "0"), "--threads"),
         (("--into", "nowhere"), "2 models and 1 runs"),
         (("--into", "nowhere", "--into", "nowhere"), "not a run directory"),
+        (("--out", "."), "is a directory"),
         (("--out", "no/such/folder/bench.json"), "is no directory"),
     ],
 )

@@ -5,6 +5,8 @@ import json
 import pytest
 
 from llmc.cli import run
+from llmc.commands import _eval_job
+from llmc.errors import UserError
 from llmc.evaluate.journal import Journal
 from llmc.evaluate.run import Run
 from tests.evaluate import tiny
@@ -101,6 +103,69 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(model, tmp_path, capsys, more
     said = capsys.readouterr().err.strip().splitlines()
     assert says in said[-1] and "Traceback" not in "".join(said)
     assert not (tmp_path / "run" / "results.json").exists()
+
+
+def test_a_run_that_cannot_be_written_or_read_is_one_sentence(model, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "list").mkdir()
+    (tmp_path / "list/manifest.json").write_text("[]")
+    for out, words in (("file", "is a file"), ("file/run", "can't be made"), ("list", "unreadable manifest")):
+        assert evaluate(model, tmp_path / out, "--tasks", "factoid_qa", "--resume") == 2
+        said = capsys.readouterr().err.strip().splitlines()
+        assert words in said[-1] and "Traceback" not in "".join(said)
+
+
+def test_a_damaged_line_of_the_dense_run_is_named(model, tmp_path, capsys):
+    assert evaluate(model, tmp_path / "dense", "--tasks", "factoid_qa") == 0
+    samples = tmp_path / "dense/samples/kick/factoid_qa.jsonl"
+    samples.write_text(samples.read_text().replace('{"id"', '{"id', 1))
+    more = ("--tasks", "factoid_qa", "--dense-run", str(tmp_path / "dense"), "--judge", "dense-likelihood")
+    assert evaluate(model, tmp_path / "run", *more) == 2
+    assert "factoid_qa.jsonl:1" in capsys.readouterr().err
+
+
+class _Template:
+    """A tokenizer's template by its source."""
+
+    def __init__(self, source):
+        self.source = source
+
+    def apply_chat_template(self, messages, **_):
+        from jinja2 import TemplateError
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        def refuse(words):
+            raise TemplateError(words)
+
+        environment = ImmutableSandboxedEnvironment()
+        environment.globals["raise_exception"] = refuse
+        return environment.from_string(self.source).render(messages=messages)
+
+
+def test_a_template_without_a_system_role_is_asked_all_the_same():
+    source = (
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('System role not supported') }}"
+        "{% endif %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+    )
+    system, question = {"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}
+    assert _eval_job._chat(_Template(source), [system, question]) == "<user>Be brief.\n\nWhy?"
+    assert _eval_job._chat(_Template("{{ messages|length }}"), [system, question]) == "2"  # kept where it is known
+    with pytest.raises(UserError, match=r"System role not supported.*--no-chat"):
+        _eval_job._chat(_Template(source), [question, system])
+
+
+def test_a_model_of_the_hub_goes_by_its_name_and_a_folder_by_its_own(tmp_path):
+    assert _eval_job._hub_name("someone/small-7b") == "small-7b"
+    assert _eval_job._hub_name(str(tmp_path)) is None and _eval_job._hub_name("mini") is None
+
+
+def test_a_damaged_manifest_of_the_compression_is_named(model, tmp_path, capsys):
+    import shutil
+
+    shutil.copytree(model, tmp_path / "model")
+    (tmp_path / "model/llmc_manifest.json").write_text("{")
+    assert evaluate(tmp_path / "model", tmp_path / "run", "--tasks", "factoid_qa") == 2
+    assert "llmc_manifest.json is damaged" in capsys.readouterr().err
 
 
 def test_a_task_that_nobody_has_is_refused(model, tmp_path, capsys, monkeypatch):

@@ -99,3 +99,22 @@ def test_the_demo_shows_knowledge_beside_perplexity_and_where_the_report_is(tmp_
     (tmp_path / "other/file").write_text("x")
     assert llmc("demo", "--out", tmp_path / "other", "--overwrite", capsys=capsys)[0] == Exit.USER
     assert (tmp_path / "other/file").exists()
+
+
+@pytest.mark.parametrize("mine", ["notes.txt", "models/llama", "runs/monday"])
+def test_the_demo_never_removes_what_it_did_not_make(tmp_path, capsys, mine):
+    for folder in ("models/wanda-50", "runs/dense", "report", mine):
+        (tmp_path / "project" / folder).mkdir(parents=True)
+    code, _, err = llmc("demo", "--out", tmp_path / "project", "--overwrite", capsys=capsys)
+    assert code == Exit.USER and f"would remove {tmp_path / 'project' / mine}" in err
+    assert (tmp_path / "project" / mine).exists() and (tmp_path / "project/runs/dense").exists()
+
+
+def test_a_recipe_that_was_edited_is_not_taken_for_the_one_that_ran(tmp_path, capsys):
+    recipe = tmp_path / "prune.yaml"
+    recipe.write_text("stages:\n- {method: magnitude, sparsity: 0.5}\n")
+    command = ["run", "mini", "--recipe", recipe, "--out", tmp_path / "out", *LIMIT]
+    llmc(*command, capsys=capsys)
+    recipe.write_text("stages:\n- {method: magnitude, sparsity: 0.9}\n")
+    code, _, err = llmc(*command, "--resume", capsys=capsys)
+    assert code == Exit.USER and "was made with another method or settings" in err

@@ -222,6 +222,7 @@ def test_too_little_space_is_said_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setattr(_job.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
     with pytest.raises(UserError, match=r"0\.0 GB free"):
         compress(job(tmp_path), quiet)
+    assert not (tmp_path / "out").exists()
 
 
 def test_nothing_of_the_users_is_ever_overwritten(tmp_path):
@@ -244,6 +245,87 @@ def test_a_second_run_wants_overwrite_and_a_resume_of_a_finished_run_does_nothin
     assert compress(job(tmp_path, resume=True), quiet) == first
     second = compress(job(tmp_path, settings={"sparsity": 0.25}, overwrite=True), quiet)
     assert second.totals.compressed_sparsity == pytest.approx(0.25, abs=0.01)
+
+
+OTHERS = {
+    "method or settings": {"settings": {"sparsity": 0.25}},
+    "calibration": {"calibration": Calibration(TOKENS[:3], "random", None)},
+    "dtype": {"dtype": torch.bfloat16},
+    "format": {"method": "rtn", "settings": {"bits": 4, "group_size": 32}, "format": "dense"},
+    "model": {},
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_a_finished_run_of_another_command_is_not_taken_for_this_one(tmp_path, what):
+    save_tiny("llama", tmp_path / "dense")
+    same = {key: value for key, value in OTHERS[what].items() if what == "format" and key != "format"}
+    compress(job(tmp_path, **same), quiet)
+    before = weights(tmp_path / "out")
+    if what == "model":
+        save_tiny("llama", tmp_path / "dense", seed=1)
+    with pytest.raises(UserError, match=rf"finished, and was made with another {what}; .*--overwrite"):
+        compress(job(tmp_path, resume=True, **OTHERS[what]), quiet)
+    assert weights(tmp_path / "out") == before
+
+
+def test_overwrite_spares_what_llmc_did_not_write(tmp_path):
+    save_tiny("llama", tmp_path / "dense")
+    compress(job(tmp_path), quiet)
+    (tmp_path / "out/notes.txt").write_text("measured on Tuesday")
+    with pytest.raises(UserError, match=r"notes\.txt as well, which llmc did not write"):
+        compress(job(tmp_path, overwrite=True), quiet)
+    (tmp_path / "out/notes.txt").unlink()
+    (tmp_path / "out/config.json.tmp").write_text("{")  # what a kill leaves is ours
+    compress(job(tmp_path, overwrite=True), quiet)
+    shutil.move(tmp_path / "dense", tmp_path / "out/dense")
+    inside = job(tmp_path, overwrite=True)
+    inside.model = tmp_path / "out/dense"
+    with pytest.raises(UserError, match="dense as well"):
+        compress(inside, quiet)
+    assert (tmp_path / "out/dense/config.json").exists()
+
+
+def test_too_little_space_leaves_the_result_that_was_to_be_replaced(tmp_path, monkeypatch):
+    save_tiny("llama", tmp_path / "dense")
+    compress(job(tmp_path), quiet)
+    before = weights(tmp_path / "out")
+    monkeypatch.setattr(_job.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, -(10**9)))
+    with pytest.raises(UserError, match="GB are needed"):
+        compress(job(tmp_path, overwrite=True), quiet)
+    assert weights(tmp_path / "out") == before
+
+
+def test_a_path_through_a_file_is_one_sentence(tmp_path):
+    save_tiny("llama", tmp_path / "dense")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"can't be written to \(Not a directory\); choose another --out"):
+        compress(job(tmp_path, "file/out"), quiet)
+
+
+@pytest.mark.parametrize(
+    ("methods", "said"),
+    [
+        (("gptq", "wanda"), "wanda after gptq leaves weights that no packed format holds; put wanda before gptq"),
+        (("wanda", "svd"), "svd can't keep the zeros that wanda leaves; put svd before wanda"),
+    ],
+)
+def test_stages_in_an_order_that_cannot_be_stored_are_refused_before_the_work(tmp_path, methods, said):
+    save_tiny("llama", tmp_path / "dense")
+    stages = tuple(build(name, {"group_size": 32} if name == "gptq" else {}) for name in methods)
+    with pytest.raises(UserError) as caught:
+        compress(job(tmp_path, stages=stages), quiet)
+    assert str(caught.value).startswith(said) and not (tmp_path / "out").exists()
+
+
+def test_pruning_after_rounding_can_be_had_dense(tmp_path):
+    save_tiny("llama", tmp_path / "dense")
+    stages = (build("gptq", {"group_size": 32}), build("wanda", {}))
+    with pytest.raises(UserError, match="is not quantised"):
+        compress(job(tmp_path, stages=stages, format="compressed-tensors"), quiet)
+    assert not (tmp_path / "out").exists()
+    account = compress(job(tmp_path, stages=stages, format="dense"), quiet)
+    assert account.totals.compressed_sparsity >= 0.5
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -4,9 +4,13 @@ import json
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
+from llmc.commands._judged import judged
 from llmc.errors import Exit, NotComparable, UserError
+from llmc.report.markdown import report_markdown
 from llmc.report.runs import load_run
+from llmc.report.terminal import print_comparison
 from tests.report.made_up_runs import DENSE, GPTQ, write_run
 
 ONE = ("kick/closed_book", "trust/fairness")
@@ -322,6 +326,24 @@ def test_nobody_keeps_what_dense_never_had(judge, tmp_path):
     row = row_of(judge(dense, [run]), task[0])
     assert row.code == "undecided" and row.tolerance == pytest.approx(1.5)
     assert "half of dense's own score" in row.notes[0]
+
+
+def test_runs_in_the_wrong_order_are_refused(dense, tmp_path):
+    other = made(tmp_path / "gptq")
+    with pytest.raises(UserError, match=r"is a run of a compressed model and .* of a dense one; the dense run comes"):
+        judged(other, [dense], None, command=())
+    assert judged(dense, [other], None, command=()).comparison.runs
+    assert judged(other, [other], None, command=()).comparison.runs  # two compressed ones may be held together
+
+
+def test_the_same_weights_twice_are_noted_where_people_read(dense, judge, tmp_path, capsys):
+    other = write_run(tmp_path / "again", replace(DENSE, n=200, tasks=ONE, label="again"))
+    for run in (dense, other):
+        edit(run / "manifest.json", model__sha256="ab" * 32)
+    comparison = judge(dense, [other]).comparison
+    assert comparison.notes == [f"again has the same weights as {DENSE.label}"]
+    print_comparison(comparison, Console(width=200))
+    assert comparison.notes[0] in capsys.readouterr().out and comparison.notes[0] in report_markdown(comparison)
 
 
 def test_a_task_beside_trust_is_no_dimension(dense, judge):
