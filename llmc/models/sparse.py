@@ -72,9 +72,7 @@ class _SparseLoader(AwaitingLoader):
                 f"{layer} has {tuple(weight.shape)} weights where the model has {awaiting.shape}",
                 hint="its weights don't belong to its config.json",
             )
-        if (
-            awaiting.dtype.itemsize <= weight.dtype.itemsize
-        ):  # the wider holds the narrower's values, which are fewer bytes
+        if awaiting.dtype.itemsize <= weight.dtype.itemsize:  # else the narrower are kept, and widened when unpacked
             weight = weight.to(awaiting.dtype)
         module = self._sparse(weight, awaiting)
         if isinstance(module, nn.Module):

@@ -96,6 +96,7 @@ def test_what_was_saved_is_what_the_tensors_say(tmp_path, caplog):
         loaded = load_model(tmp_path)
     saved = tensor_bytes(load_model(tmp_path, kernels="dense")) - tensor_bytes(loaded)
     assert f" {saved / 1e6:.1f} MB less than dense" in caplog.records[0].message and saved > 1e6
+    assert caplog.records[0].args[1] == saved / 1e6  # to the byte: a bias is no part of it
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -153,6 +154,18 @@ def test_what_compress_prunes_is_held_without_zeros(tmp_path, settings):
     assert len(packed_layers(loaded)) == 14 and same_bits(loaded, dense)
     shares = [layer.values.numel() / layer.n_weights for layer in packed_layers(loaded)]
     assert shares == [0.5] * 14
+
+
+def test_experts_that_the_model_joins_stay_dense(tmp_path, caplog):
+    from llmc.compress._recipe import build
+    from tests.compress.test_families import run
+
+    tiny_model("mixtral").save_pretrained(tmp_path / "dense")
+    run(tmp_path / "dense", tmp_path / "out", build("magnitude", {"sparsity": 0.5}))
+    with caplog.at_level(logging.INFO, logger="llmc.models"):
+        loaded = load_model(tmp_path / "out")
+    assert len(packed_layers(loaded)) == 8 and same_bits(loaded, load_model(tmp_path / "out", kernels="dense"))
+    assert caplog.records[1].message.startswith("24 pruned matrices are held dense, zeros and all: they are embeddings")
 
 
 @needs_mkl
