@@ -118,7 +118,7 @@ def _metric(name: str, value: float, lines: Sequence[Mapping[str, Any]], higher:
     binary = set(marks) <= {0.0, 1.0}
     ours = rate(marks, range(len(marks))) if binary else mean(marks)
     is_mean = ours.value is not None and abs(ours.value - value) < 1e-9
-    estimate = ours if is_mean else Estimate(value, None, len(lines))
+    estimate = ours if is_mean else Estimate(finite(value), None, len(lines))
     kind = "proportion" if is_mean and binary else "mean" if is_mean else "statistic"
     direction = "higher" if higher else "lower"
     return {**estimate.as_dict(), "direction": direction, "chance": None, "kind": kind}
