@@ -59,18 +59,6 @@ def unshared(rows: Sequence[Row], batch_tokens: int) -> list[Group]:
     return [Group((), (), _batches([(row, 0) for row in range(len(rows))], rows, 0, batch_tokens))] if rows else []
 
 
-def n_computed(groups: Iterable[Group], rows: Sequence[Row]) -> int:
-    """Tokens that the plan runs through the model, padding left out."""
-    total = 0
-    before: tuple[tuple[int, ...], ...] = ()
-    for group in groups:
-        total += sum(map(len, group.stems[n_alike(before, group.stems) :]))
-        total += sum(map(len, group.prefixes))
-        total += sum(len(rows[row].tokens) - group.prefix_length for batch in group.batches for row, _ in batch)
-        before = group.stems
-    return total
-
-
 def n_alike(left: Sequence[tuple[int, ...]], right: Sequence[tuple[int, ...]]) -> int:
     """The number of pieces that both begin with."""
     pairs = zip(left, right, strict=False)

@@ -6,7 +6,19 @@ import random
 import pytest
 
 from llmc.evaluate.prefix_tree import SMALL_FAMILY, Row, common_length
-from llmc.evaluate.prefixes import READ_TOKENS, n_computed, plan
+from llmc.evaluate.prefixes import READ_TOKENS, n_alike, plan
+
+
+def n_computed(groups, rows):
+    """Tokens that the plan runs through the model, padding left out."""
+    total = 0
+    before = ()
+    for group in groups:
+        total += sum(map(len, group.stems[n_alike(before, group.stems) :]))
+        total += sum(map(len, group.prefixes))
+        total += sum(len(rows[row].tokens) - group.prefix_length for batch in group.batches for row, _ in batch)
+        before = group.stems
+    return total
 
 
 def random_rows(seed):
