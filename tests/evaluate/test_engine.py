@@ -10,6 +10,7 @@ from lm_eval.models.huggingface import HFLM
 
 from llmc.errors import UserError
 from llmc.evaluate.engine import Engine, asked
+from llmc.evaluate.generate import Job
 from llmc.evaluate.journal import Journal
 from llmc.evaluate.prefix_tree import Row
 from llmc.evaluate.prefixes import plan
@@ -28,7 +29,8 @@ def pairs():
     rng = random.Random(0)
     head = text(rng, 60)
     made = [(head + text(rng, rng.randint(1, 30)), " " + text(rng, k)) for k in (1, 1, 5, 9) for _ in range(6)]
-    for before in ("", head):  # endings under a context, and under a context that is itself under a header
+    # Endings under a context, and under a context that is itself under one of two headers.
+    for before in ("", head, text(rng, 60)):
         for _ in range(6):
             context = before + text(rng, rng.randint(25, 40))
             made += [(context, " " + text(rng, rng.randint(2, 9))) for _ in range(4)]
@@ -41,6 +43,32 @@ def test_the_pairs_are_shared_two_deep():
     encoder = Engine(tiny.model("llama"), tiny.tokenizer()).encoder
     rows = [Row(tuple(before + after)[:-1], len(after)) for before, after in (encoder.pair(*each) for each in pairs())]
     assert any(group.stems and len(group.prefixes) > 1 for group in plan(sorted(set(rows)), 256))
+
+
+def test_logits_in_parts_are_the_models_own_where_it_scales_them(monkeypatch):
+    from transformers import AutoModelForCausalLM, GraniteConfig
+
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(GraniteConfig(**tiny.GROUPED, logits_scaling=8.0), dtype=torch.float32)
+    network = Engine(model, tiny.tokenizer()).network
+    rows = torch.randint(3, 260, (3, 9))
+    with torch.no_grad():
+        want = model(input_ids=rows).logits[:, -5:].flatten(0, 1)
+    monkeypatch.setattr("llmc.evaluate.network.LOGITS_AT_ONCE", 4 * 260)
+    parts = list(network.read_parts(rows.tolist(), [5, 5, 5]))
+    assert max(map(len, parts)) == 4
+    torch.testing.assert_close(torch.cat(parts), want, atol=1e-5, rtol=1e-5)
+
+
+def test_long_answers_run_in_fewer_rows_and_prompts_wait_for_half_of_them_at_most():
+    engine = Engine(tiny.model("llama"), tiny.tokenizer(), batch_tokens=512)
+    writer = engine._writer()
+    assert writer.most_rows == 8
+    assert writer._n_rows([Job((3,) * 8, 8)]) == 8
+    assert writer._n_rows([Job((3,) * 8, 8), Job((3,) * 1000, 1000)]) == 16 * 512 // 2000
+    prompts = [(k, 5, 6) for k in range(40)]
+    (cohort,) = writer._cohorts(prompts, [[k] for k in range(40)], [Job(prompt, 8) for prompt in prompts])
+    assert {len(unit.batch) for unit in cohort} == {4}
 
 
 def requests(kind, arguments):
