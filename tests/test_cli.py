@@ -90,6 +90,13 @@ def test_a_model_that_is_not_there_is_one_sentence(tmp_path, capsys):
         assert code == Exit.USER and err.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", [("eval", "--suite", "kick", "--scale", "mini", "--out"), ("bench", "--out")])
+def test_an_unfinished_compression_is_no_model(tmp_path, capsys, command):
+    (tmp_path / "half/.llmc/parts").mkdir(parents=True)
+    code, _, err = llmc(command[0], tmp_path / "half", *command[1:], tmp_path / "out", capsys=capsys)
+    assert code == Exit.USER and "half is an unfinished compression; run its `llmc compress` again with --resume" in err
+
+
 def test_our_own_fault_is_70_and_a_stop_is_130(monkeypatch, capsys):
     for raised, code in ((ValueError("bug"), 70), (KeyboardInterrupt(), 130), (UserError("mistake"), 2)):
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from llmc.report.judge import Compared, compare, refuse_swapped
 from llmc.report.policy_file import load_policy
-from llmc.report.runs import load_run
+from llmc.report.runs import load_run, told_apart
 
 
 def judged(dense: Path, runs: Sequence[Path], policy: Path | None, *, command: Sequence[str]) -> Compared:
@@ -17,6 +17,6 @@ def judged(dense: Path, runs: Sequence[Path], policy: Path | None, *, command: S
     file = load_policy(policy)
     now = datetime.datetime.now(datetime.timezone.utc)
     line = shlex.join(["llmc", *command[1:]]) if command else ""
-    first, others = load_run(dense), [load_run(run) for run in runs]
+    first, others = load_run(dense), told_apart([load_run(run) for run in runs])
     refuse_swapped(first, others)
     return compare(first, others, file, now=now, command=line)

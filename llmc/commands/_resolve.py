@@ -20,6 +20,8 @@ def resolve(model: str) -> Path:
         return mini_model_path()
     path = Path(model)
     if path.exists():
+        if (path / ".llmc" / "parts").is_dir() and not (path / "config.json").exists():
+            raise UserError(f"{model} is an unfinished compression", hint="run its `llmc compress` again with --resume")
         return path
     if model.count("/") == 1 and not model.startswith((".", "/", "~")):
         from huggingface_hub import snapshot_download

@@ -31,9 +31,9 @@ def compare(
     if as_json:
         typer.echo(to_json(compared.comparison), nl=False)
     else:
-        from rich.console import Console
+        from llmc.commands._progress import table_console
 
-        print_comparison(compared.comparison, Console())
+        print_comparison(compared.comparison, table_console())
         if written:
             typer.echo(f"\n{written[0]}")
     refused = [f"{run.facts.label}: {health.task}" for run in compared.comparison.runs

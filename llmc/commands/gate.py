@@ -102,11 +102,10 @@ def _show(compared: Compared, result: RunComparison, explain: str | None, *, qui
 
         typer.echo(to_json(compared.comparison), nl=False)
         return
-    from rich.console import Console
-
+    from llmc.commands._progress import table_console
     from llmc.report.terminal import print_gate, print_rule
 
-    console = Console()
+    console = table_console()
     if explain is not None:
         print_rule(result, explain, console)
     print_gate(result, console)

@@ -28,9 +28,8 @@ def run(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run in --out.")] = False,
 ) -> None:
     """Compress MODEL with each recipe, evaluate all, and judge; the exit code is the worst one of the gate."""
-    from rich.console import Console
-
     from llmc.commands._pipeline import Pipeline, Variant, perform
+    from llmc.commands._progress import table_console
     from llmc.errors import Exit
     from llmc.report.terminal import print_comparison
 
@@ -41,7 +40,7 @@ def run(
         format_name=format_, device=device, policy=policy, resume=resume, command=sys.argv,
     )  # fmt: skip
     compared = perform(pipeline, lambda stage: typer.echo(f"llmc: {stage}", err=True))
-    print_comparison(compared.comparison, Console())
+    print_comparison(compared.comparison, table_console())
     typer.echo(f"\n{out / 'report' / 'report.html'}")
     order = (Exit.OK, Exit.UNDECIDED, Exit.LOST, Exit.NOT_COMPARABLE)
     codes = [Exit(result.exit_code) for result in compared.comparison.runs]

@@ -25,6 +25,7 @@ from llmc.compress._plan import naming
 from llmc.compress._stats import Collector, LastInputSeen
 from llmc.compress._writer import ShardWriter
 from llmc.compress.formats._format import Format, Stored
+from llmc.errors import UserError
 from llmc.models.checkpoint import torch_dtype
 from llmc.models.experts import SplitExperts, split_experts
 from llmc.models.layout import Matrix, check_understood, find_blocks, matrices
@@ -194,8 +195,17 @@ class Walk:
         return {name: live.stats(name) for name in layers}
 
     def _stored_weight(self, matrix: Matrix, index: int) -> Tensor:
-        """The dense weight (out, in) in the dtype that it will be written in."""
+        """The dense weight (out, in) in the dtype that it will be written in; a `UserError` unless it is finite there.
+
+        Asked before the block runs: a NaN in one matrix is first met as an input of another.
+        """
         stored = matrix.weight.to(self._dtype or self._source_dtype(index, matrix), copy=True)
+        if not _finite(stored):
+            narrow = self._dtype is not None and _finite(matrix.weight)
+            raise UserError(
+                f"{self.prefix}.{index}.{matrix.name} holds NaN or infinity" + (f" in {self._dtype}" if narrow else ""),
+                hint="leave --dtype out or use bfloat16" if narrow else "the checkpoint is damaged: get it again",
+            )
         return stored.contiguous()
 
     def _source_dtype(self, index: int, matrix: Matrix) -> torch.dtype:
@@ -257,6 +267,9 @@ class Walk:
         inside = set(self._skeleton.sources_under(self.prefix + "."))
         names = [name for name in self._skeleton.checkpoint.tensors if name not in inside]
         tensors = self._skeleton.checkpoint.read(names)
+        for name, tensor in tensors.items():
+            if tensor.is_floating_point() and not _finite(tensor):
+                logger.warning("%s holds NaN or infinity and is copied as it is: the checkpoint may be damaged", name)
         if self._dtype is not None:
             tensors = {n: t.to(self._dtype) if t.is_floating_point() else t for n, t in tensors.items()}
         self._writer.put("00000-rest", tensors)
@@ -287,6 +300,11 @@ class Walk:
 def _trial_size(batch: Tensor) -> int:
     """How many sequences of a batch (sequences, length, …) a balancing method tries its scales on."""
     return min(len(batch), max(1, TRIAL_TOKENS // batch.shape[1]))
+
+
+def _finite(tensor: Tensor) -> bool:
+    """Whether every number is finite: one pass, as least and most are NaN if any is."""
+    return tensor.numel() == 0 or bool(torch.stack(tensor.aminmax()).isfinite().all())
 
 
 def _zeros(weight: Tensor) -> float:

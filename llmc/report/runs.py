@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -143,11 +144,14 @@ class Run:
     path: Path
     manifest: Manifest
     results: Results
+    apart: str = ""
+    """What tells this run from others of the same label."""
 
     @cached_property
     def label(self) -> str:
-        """What people call this run: the manifest's label, else the folder's name."""
-        return self.manifest.model.label or self.path.resolve().name
+        """What people call this run: the manifest's label, else the folder's name. One line, without control codes."""
+        label = self.manifest.model.label or self.path.resolve().name
+        return "".join(ch if ch.isprintable() else "\N{REPLACEMENT CHARACTER}" for ch in label) + self.apart
 
     _read: dict[str, Samples] = field(default_factory=dict, repr=False)
 
@@ -162,6 +166,19 @@ class Run:
         if task not in self._read:
             self._read[task] = load_samples(self.path / "samples" / sample_file_name(task))
         return self._read[task]
+
+
+def told_apart(runs: Sequence[Run]) -> list[Run]:
+    """The runs, those of one label with their folders behind it; a `UserError` where a folder is given twice."""
+    folders = [run.path.resolve() for run in runs]
+    for number, folder in enumerate(folders):
+        if folder in folders[:number]:
+            raise UserError(f"{runs[number].path} is given twice", hint="give each run once")
+    labels = [run.label for run in runs]
+    return [
+        replace(run, apart=f" ({run.path})") if labels.count(label) > 1 else run
+        for run, label in zip(runs, labels, strict=True)
+    ]
 
 
 def sample_file_name(task: str) -> str:
@@ -202,7 +219,7 @@ def _read(path: Path, form: type[Any]) -> Any:
         return form.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise UserError(f"{path}: {where}: {first['msg'].lower()}", hint="evaluate again, or update llmc") from None
 
 

@@ -27,7 +27,7 @@ def write_report(compared: Compared, out: Path, options: PageOptions, *, overwri
     names = (PAGE, MARKDOWN, JSON_FILE, ITEMS)
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]) and not overwrite:
         raise UserError(f"{out} exists", hint="give another --out, or --overwrite")
-    out.mkdir(parents=True, exist_ok=True)
+    _make_folder(out)
     flips = collect(compared.joined)
     first = write_items(out / ITEMS, compared.joined, flips, redact=options.redact)
     write_text(out / PAGE, page(compared, flips, options, first))
@@ -43,5 +43,16 @@ def write_page(compared: Compared, path: Path, options: PageOptions) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Puts a text in place in one step; lone surrogates of model output become replacement characters."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise UserError(f"{path} is a directory", hint="give a file")
+    _make_folder(path.parent)
     replace_text(path, text)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{folder} can't be made: {(error.strerror or str(error)).lower()}", hint="choose another path"
+        ) from error

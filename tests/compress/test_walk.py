@@ -339,6 +339,31 @@ def test_nan_and_infinity_are_named_with_their_batch_and_layer(tmp_path, value):
         compress(job(tmp_path, calibration=Calibration(tokens, "random", None)), quiet)
 
 
+@pytest.mark.parametrize("method", ["wanda", "magnitude"])
+def test_a_damaged_matrix_is_named_itself_and_not_the_one_that_reads_its_output(tmp_path, method):
+    model = save_tiny("llama", tmp_path / "dense")
+    model.model.layers[1].self_attn.q_proj.weight.data[3, 4] = float("nan")
+    model.save_pretrained(tmp_path / "dense")
+    with pytest.raises(UserError, match=r"^model\.layers\.1\.self_attn\.q_proj holds NaN or infinity; the checkpoint"):
+        compress(job(tmp_path, method=method), quiet)
+
+
+def test_a_weight_that_a_narrow_dtype_cannot_hold_is_refused(tmp_path):
+    model = save_tiny("llama", tmp_path / "dense")
+    model.model.layers[0].mlp.up_proj.weight.data[0, 0] = 1e6
+    model.save_pretrained(tmp_path / "dense")
+    with pytest.raises(UserError, match=r"up_proj holds NaN or infinity in torch\.float16; leave --dtype out"):
+        compress(job(tmp_path, method="magnitude", dtype=torch.float16), quiet)
+
+
+def test_a_damaged_embedding_that_calibration_never_reads_is_said(tmp_path, caplog):
+    model = save_tiny("llama", tmp_path / "dense")
+    model.model.embed_tokens.weight.data[100] = float("nan")
+    model.save_pretrained(tmp_path / "dense")
+    compress(job(tmp_path, calibration=Calibration(TOKENS.clamp(max=99), "random", None)), quiet)
+    assert "model.embed_tokens.weight holds NaN" in caplog.text
+
+
 def test_too_few_tokens_for_a_width_are_said(tmp_path):
     save_tiny("llama", tmp_path / "dense")
     few = Calibration(TOKENS[:1, :20], "random", None)

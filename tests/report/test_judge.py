@@ -11,6 +11,7 @@ from llmc.errors import Exit, NotComparable, UserError
 from llmc.report.markdown import report_markdown
 from llmc.report.runs import load_run
 from llmc.report.terminal import print_comparison
+from llmc.report.write import write_text
 from tests.report.made_up_runs import DENSE, GPTQ, write_run
 
 ONE = ("kick/closed_book", "trust/fairness")
@@ -344,6 +345,29 @@ def test_the_same_weights_twice_are_noted_where_people_read(dense, judge, tmp_pa
     assert comparison.notes == [f"again has the same weights as {DENSE.label}"]
     print_comparison(comparison, Console(width=200))
     assert comparison.notes[0] in capsys.readouterr().out and comparison.notes[0] in report_markdown(comparison)
+
+
+def test_runs_of_one_label_are_told_apart_and_a_run_is_not_given_twice(dense, tmp_path):
+    one, two = made(tmp_path / "a"), made(tmp_path / "b")
+    labels = {run.facts.label for run in judged(dense, [one, two], None, command=()).comparison.runs}
+    assert labels == {f"{GPTQ.label} ({path})" for path in (one, two)}
+    with pytest.raises(UserError, match="is given twice; give each run once"):
+        judged(dense, [one, one], None, command=())
+
+
+def test_a_label_cannot_steer_a_terminal(dense, tmp_path, capsys):
+    other = made(tmp_path / "a", label="x\x1b[31m\r\nPASSED\u202e")
+    comparison = judged(dense, [other], None, command=()).comparison
+    print_comparison(comparison, Console(width=200))
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown and "\r" not in shown and "\u202e" not in shown and "x\ufffd[31m" in shown
+
+
+@pytest.mark.parametrize(("path", "said"), [("file/x/out.md", "can't be made"), (".", "is a directory")])
+def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path, path, said):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=said):
+        write_text(tmp_path / path, "text")
 
 
 def test_a_task_beside_trust_is_no_dimension(dense, judge):
