@@ -367,7 +367,7 @@ def test_a_damaged_embedding_that_calibration_never_reads_is_said(tmp_path, capl
 def test_too_few_tokens_for_a_width_are_said(tmp_path):
     save_tiny("llama", tmp_path / "dense")
     few = Calibration(TOKENS[:1, :20], "random", None)
-    account = compress(job(tmp_path, calibration=few), quiet)
+    account = compress(job(tmp_path, method="sparsegpt", calibration=few), quiet)
     texts = [text for record in account.matrices for text in record.warnings]
     assert any("20 calibration tokens for 64 inputs" in text for text in texts)
 

@@ -1,5 +1,6 @@
 """The engine against lm-eval's `hf` backend, which computes every request on its own."""
 
+import copy
 import math
 import random
 
@@ -221,7 +222,7 @@ def test_lm_evals_own_samples_of_one_prompt_get_different_numbers():
 
 def test_logits_that_are_no_numbers_give_no_likelihood_and_can_be_stored(tmp_path):
     """A model that compression broke is to be judged as collapsed: its evaluation must not end as a bug of ours."""
-    model = tiny.model("llama")
+    model = copy.deepcopy(tiny.model("llama"))
     with torch.no_grad():
         model.get_output_embeddings().weight.fill_(float("nan"))
     engine, journal = Engine(model, tiny.tokenizer()), Journal(tmp_path / "journal.jsonl")
