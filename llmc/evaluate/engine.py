@@ -6,6 +6,7 @@ It is an `lm_eval.api.model.LM`, so lm-eval's tasks run on it; our own tasks spe
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -57,7 +58,8 @@ class Engine(TemplateLM):  # type: ignore[misc]
         if batch_tokens < 1:
             raise UserError(f"batch_tokens must be at least 1, got {batch_tokens}")
         self.tokenizer = tokenizer
-        self.encoder = Encoder(tokenizer, max_length or window_of(model.config, tokenizer))
+        n_ids = int(model.get_input_embeddings().weight.shape[0])
+        self.encoder = Encoder(tokenizer, max_length or window_of(model.config, tokenizer), n_ids=n_ids)
         self.network = Network(model)
         self.batch_tokens = batch_tokens
         self._device = self.network.device
@@ -131,8 +133,14 @@ class Engine(TemplateLM):  # type: ignore[misc]
         if piece.ask.kind == "generate_until":
             made = self._writer().finish([scores[0].next_token], self._job(piece.ask, piece.targets[0].tokens))
             return _written(made, overflowed=piece.overflowed)
+        total = sum(each.loglikelihood for each in scores)
+        if not math.isfinite(total):
+            raise UserError(
+                "the model's log-likelihoods are no numbers: its weights hold NaN, or its dtype is too narrow",
+                hint="try --dtype float32, and look at the weights if that doesn't help",
+            )
         return Answer(
-            loglikelihood=sum(each.loglikelihood for each in scores),
+            loglikelihood=total,
             is_greedy=all(each.is_greedy for each in scores),
             n_tokens=sum(each.n_scored for each in piece.targets),
             overflowed=piece.overflowed,
