@@ -169,7 +169,7 @@ def measure(pair: TaskPair, metric: str, confidence: float) -> Measured:
     clusters = np.unique(pair.clusters[usable], return_inverse=True)[1].astype(np.int64)
     levels = (_level(dense, clusters, confidence), _level(other, clusters, confidence))
     shares = bool(dense.size) and min(dense.min(), other.min()) >= 0 and max(dense.max(), other.max()) <= 1
-    scale = 1.0 if shares or not dense.size else abs(float(dense.mean())) or 1.0
+    scale = 1.0 if shares or _signed(dense, other) or not dense.size else abs(float(dense.mean())) or 1.0
     turned = [marks / scale if facts.direction == "higher" else _turn(marks, scale) for marks in (dense, other)]
     found = paired_difference(turned[0], turned[1], clusters, confidence=confidence) if dense.size else None
     return Measured(
@@ -183,6 +183,17 @@ def measure(pair: TaskPair, metric: str, confidence: float) -> Measured:
         dense_marks=turned[0],
         compressed_marks=turned[1],
     )
+
+
+def _signed(dense: Floats, other: Floats) -> bool:
+    """Whether the marks are of both signs and average to a difference of shares, as the gap of two groups does.
+
+    Such a difference is counted in points like a share: a percentage of a small gap would grow without bound.
+    """
+    if not dense.size:
+        return False
+    both_signs = bool(dense.min() < 0 < dense.max())
+    return both_signs and max(abs(float(dense.mean())), abs(float(other.mean()))) <= 1
 
 
 def _turn(marks: Floats, scale: float) -> Floats:

@@ -100,3 +100,18 @@ def test_marks_below_0_are_measured_against_denses_size_and_keep_their_direction
         (run / "results.json").write_text(json.dumps(data))
     _, row = fairness(judge(runs[0], [runs[1]]))
     assert row.unit == "% of dense" and row.change.value == pytest.approx(sign * 50.0)
+
+
+def test_a_gap_of_two_groups_is_counted_in_points_however_small_dense_has_it(judge, runs):
+    """P(yes) times 2 for one group and -2 for the other: the mean is the gap, here 0.04 against 0.08."""
+    for run, gap in zip(runs, (0.04, 0.08), strict=True):
+        edit_lines(
+            run / FILE,
+            lambda i, line, gap=gap: {**line, "marks": {"right": 2 * (0.5 + gap) if i % 2 else -2 * 0.5}},
+        )
+        data = json.loads((run / "results.json").read_text())
+        data["tasks"]["trust/fairness"]["metrics"]["right"]["direction"] = "lower"
+        (run / "results.json").write_text(json.dumps(data))
+    _, row = fairness(judge(runs[0], [runs[1]]))
+    assert row.unit == "points" and row.change.value == pytest.approx(-4.0)
+    assert row.dense.value == pytest.approx(0.04) and row.compressed.value == pytest.approx(0.08)
