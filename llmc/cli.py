@@ -72,7 +72,7 @@ def run(arguments: list[str] | None = None) -> int:
     except TyperException as error:
         return _say(_usage(error), Exit.USER)
     except (KeyboardInterrupt, typer.Abort):
-        return _say("interrupted; what is finished is kept, run it again with --resume", Exit.INTERRUPTED)
+        return _interrupted()
     except BrokenPipeError:
         return Exit.OK
     except OSError as error:
@@ -81,7 +81,14 @@ def run(arguments: list[str] | None = None) -> int:
         return _our_fault()
     except Exception:
         return _our_fault()
+    if code == Exit.INTERRUPTED:  # typer turns an interrupt within a command into this code, without a word
+        return _interrupted()
     return code if isinstance(code, int) else Exit.OK
+
+
+def _interrupted() -> int:
+    kept = "what is finished is kept, run it again, with --resume where the command has that"
+    return _say(f"interrupted; {kept}", Exit.INTERRUPTED)
 
 
 def _our_fault() -> int:

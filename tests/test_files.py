@@ -11,7 +11,7 @@ def test_a_failure_leaves_what_was_there(tmp_path):
     with pytest.raises(RuntimeError), whole_file(path) as file:
         file.write(b"half")
         raise RuntimeError
-    assert path.read_text() == "before"
+    assert path.read_text() == "before" and [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
 def test_text_that_is_not_unicode_is_written_all_the_same(tmp_path):

@@ -71,6 +71,18 @@ class EvalJob:
             raise UserError("nothing to evaluate", hint="give --suite kick,trust or --tasks NAME,…")
         if self.limit is not None and self.limit < 1:
             raise UserError(f"--limit must be at least 1, got {self.limit}")
+        for folder in self.task_folders:
+            if not folder.is_dir():
+                raise UserError(f"--task-folder {folder} is no directory")
+        if self.backend_args and self.backend == "engine":
+            raise UserError("--backend-arg has no meaning for the engine", hint="give --backend hf, vllm, … with it")
+        if self.kernels != "exact" and self.backend != "engine":
+            raise UserError(
+                f"--kernels {self.kernels} has no meaning for --backend {self.backend}", hint="leave it out"
+            )
+        for judge in self.judges:
+            if judge.split("=")[0] in ("dense-likelihood", "pairwise") and self.dense_run is None:
+                raise UserError(f"the judge {judge} reads the dense run's answers", hint="give --dense-run RUN")
         if self.data_root is not None and not self.data_root.is_dir():
             raise UserError(f"--data-root {self.data_root} is no directory")
         if self.scale != "mini" and self.data_root is None and self.suites:

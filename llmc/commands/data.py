@@ -49,9 +49,11 @@ def verify(
             typer.echo(f"{name:<14} {len(files) - wrong} of {len(files)} files are right")
     if bad:
         path, state = next(iter(bad.items()))
+        first = dataset(path.split("/")[0])
+        way = f"run `llmc data pull {first.name} --data-root {data_root}`"
         raise UserError(
             f"{len(bad)} files under {data_root} are missing or changed, the first is {path} ({state})",
-            hint=f"run `llmc data pull {path.split('/')[0]} --data-root {data_root}`",
+            hint=f"get it from {first.source}" if first.download is None else way,
         )
 
 

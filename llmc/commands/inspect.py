@@ -10,7 +10,9 @@ import typer
 
 def inspect(
     directory: Annotated[Path, typer.Argument(help="A directory that llmc compress wrote.")],
-    worst: Annotated[int, typer.Option(help="Show only so many matrices, worst output error first; 0 shows all.")] = 0,
+    worst: Annotated[
+        int, typer.Option(min=0, help="Show only so many matrices, worst output error first; 0 shows all.")
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole manifest as JSON.")] = False,
 ) -> None:
     """Show the manifest of a compressed checkpoint: sparsity, bits and output error of every matrix, and the totals."""

@@ -131,9 +131,13 @@ def _check_space(job: Job, planned: Plan) -> None:
     needed = int(planned.bytes_before * share)
     if free < needed:
         raise UserError(
-            f"{job.out} has {free / 1e9:.1f} GB free and about {needed / 1e9:.1f} GB are needed",
+            f"{job.out} has {_amount(free)} free and about {_amount(needed)} are needed",
             hint="free some space or choose another --out",
         )
+
+
+def _amount(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"
 
 
 def _batches(job: Job) -> list[torch.Tensor]:

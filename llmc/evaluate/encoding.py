@@ -39,9 +39,11 @@ class Encoder:
     Source: lm-eval 0.4.13, `TemplateLM._encode_pair` and `HFLM.tok_encode`; a test holds the two equal.
     """
 
-    def __init__(self, tokenizer: Any, max_length: int) -> None:
+    def __init__(self, tokenizer: Any, max_length: int, *, n_ids: int | None = None) -> None:
+        """`n_ids`: how many tokens the model knows; None asks nothing."""
         self.tokenizer = tokenizer
         self.max_length = max_length
+        self._n_ids = n_ids
         prefix = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
         if prefix is None:
             raise UserError(
@@ -56,7 +58,13 @@ class Encoder:
         if special is None and self._prefix_text and text.startswith(self._prefix_text):
             special = False
         flags = {} if special is None else {"add_special_tokens": special}
-        return list(self.tokenizer.encode(text, **flags))
+        tokens = list(self.tokenizer.encode(text, **flags))
+        if self._n_ids is not None and tokens and max(tokens) >= self._n_ids:
+            raise UserError(
+                f"the tokenizer gives the id {max(tokens)} and the model knows {self._n_ids}",
+                hint="check that tokenizer and weights belong together",
+            )
+        return tokens
 
     def decode(self, tokens: Sequence[int], *, special: bool = False) -> str:
         """The text of `tokens`, with special tokens only where asked for."""

@@ -58,7 +58,8 @@ class Engine(TemplateLM):  # type: ignore[misc]
         if batch_tokens < 1:
             raise UserError(f"batch_tokens must be at least 1, got {batch_tokens}")
         self.tokenizer = tokenizer
-        self.encoder = Encoder(tokenizer, max_length or window_of(model.config, tokenizer))
+        n_ids = int(model.get_input_embeddings().weight.shape[0])
+        self.encoder = Encoder(tokenizer, max_length or window_of(model.config, tokenizer), n_ids=n_ids)
         self.network = Network(model)
         self.batch_tokens = batch_tokens
         self._device = self.network.device

@@ -81,7 +81,8 @@ def clustered_mean(values: Sequence[float], clusters: Sequence[Hashable]) -> Est
     """The mean over items, with an error that lets items of one cluster go up and down together.
 
     With every item its own cluster this is `mean`, to the last digit but rounding. The error and the interval are
-    None below two clusters.
+    None below two clusters. Where all values are equal there is no interval either: that nothing moved in this sample
+    doesn't say that nothing can.
     Source: Liang & Zeger 1986 (sandwich variance of an intercept), with the factor G / (G - 1) and t with G - 1
     degrees of freedom.
     """
@@ -99,5 +100,7 @@ def clustered_mean(values: Sequence[float], clusters: Sequence[Hashable]) -> Est
         return Estimate(centre, None, n, None)
     spread = math.fsum(math.fsum(part) ** 2 for part in sums.values())
     stderr = math.sqrt(n_clusters / (n_clusters - 1) * spread) / n
+    if min(values) == max(values):
+        return Estimate(centre, 0.0, n, None)
     half = float(stats.t.ppf(0.975, n_clusters - 1)) * stderr
     return Estimate(centre, stderr, n, (centre - half, centre + half))

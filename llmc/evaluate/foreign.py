@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jinja2 import TemplateError
+
 from llmc.errors import UserError, disk_sentence
 from llmc.evaluate.estimate import Estimate, mean, rate
 from llmc.evaluate.panel import collapsed, flags_of, option_shares, panel
@@ -46,6 +48,11 @@ def evaluate(
             model=lm, tasks=list(names), task_manager=manager, limit=limit, log_samples=True, bootstrap_iters=0,
             random_seed=seed, numpy_random_seed=seed, torch_random_seed=seed, fewshot_random_seed=seed,
         )  # fmt: skip
+    except TemplateError as error:
+        raise UserError(
+            f"a template of {', '.join(names)} can't be filled in: {str(error).splitlines()[0]}",
+            hint="mend the task's file",
+        ) from error
     except (ConnectionError, FileNotFoundError, OSError) as error:
         if disk_sentence(error) is not None:  # answers that can't be written are no missing data
             raise

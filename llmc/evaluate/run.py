@@ -56,7 +56,8 @@ class RunWriter:
         manifest = self.path / "manifest.json"
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{path} is a file", hint="give another --out")
-        if self.path.exists() and any(self.path.iterdir()):
+        # A kill within the first write leaves a part of it, which is nobody's.
+        if self.path.exists() and any(each.suffix != ".tmp" for each in self.path.iterdir()):
             if not manifest.exists():
                 raise UserError(f"{path} exists and is no run directory", hint="give another --out")
             if not resume:
@@ -145,5 +146,7 @@ def _read(path: Path, otherwise: str) -> dict[str, Any]:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, dict) and "sha256" in value:
+        return f"{value.get('id')}, sha256 {str(value['sha256'])[:12]}"
     text = json.dumps(value)
     return text if len(text) <= 60 else text[:57] + "…"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -99,6 +100,7 @@ def _row(joined: Joined, found: Found, tolerance: Tolerance, verdict: Verdict, r
     if subject.level == "task" and metric == "primary":
         metric = joined.dense.results.tasks[subject.name].primary
     dense, compressed = _scores(joined, subject, rule.metric) if evidence.not_compared is None else (None, None)
+    ratio = _perplexity_ratio(metric, dense, compressed)
     return Row(
         rule=rule.id,
         level=subject.level,
@@ -116,8 +118,8 @@ def _row(joined: Joined, found: Found, tolerance: Tolerance, verdict: Verdict, r
         code=verdict.code,
         why=verdict.why,
         sentence=sentence(evidence, verdict, joined.policy.stats.limits(), found.unit),
-        found=_found_words(found, verdict),
-        notes=list(found.notes) + _route_notes(evidence.difference),
+        found="; ".join([_found_words(found, verdict), *ratio]),
+        notes=list(found.notes) + _route_notes(evidence.difference) + ratio,
         outcome="pass",
         waiver=None,
         line=None,
@@ -132,6 +134,13 @@ def _found_words(found: Found, verdict: Verdict) -> str:
     if verdict.code == "not-compared" or evidence.difference is None:
         return evidence.not_compared or "nothing to compare"
     return f"{estimate(evidence.difference, evidence.margin, found.unit)}; {counts(evidence.difference).rstrip('.')}"
+
+
+def _perplexity_ratio(metric: str, dense: Score | None, compressed: Score | None) -> list[str]:
+    """What the change of a mean of nats makes of the perplexity, its exponential: people know that number."""
+    if metric != "nats_per_token" or dense is None or compressed is None:
+        return []
+    return [f"perplexity {math.exp(min(compressed.value - dense.value, 700.0)):.3g} × dense's"]
 
 
 def _route_notes(difference: Difference | None) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Sequence
 
 from scipy import stats
 
-from llmc.evaluate.estimate import Estimate
+from llmc.evaluate.estimate import Estimate, rate
 from llmc.evaluate.task import Scored
 
 
@@ -35,7 +35,9 @@ def balanced(values: Sequence[float | None], strata: Sequence[str], clusters: Se
     """The mean of the strata's means, over the items that have a value.
 
     With one stratum this is `llmc.evaluate.estimate.clustered_mean`. The error is the sandwich of that weighted mean,
-    clusters may reach over strata, and Student's t has one degree of freedom less than there are clusters.
+    clusters may reach over strata, and Student's t has one degree of freedom less than there are clusters. Where no
+    value differs from its stratum's mean that interval would have width 0: all ones or all zeros have the interval of a
+    share instead, and anything else none.
     """
     rows = [row for row in zip(values, strata, clusters, strict=True) if row[0] is not None]
     if not rows:
@@ -55,6 +57,9 @@ def balanced(values: Sequence[float | None], strata: Sequence[str], clusters: Se
     if n < 2:
         return Estimate(centre, None, len(rows), None)
     stderr = math.sqrt(n / (n - 1) * math.fsum(part**2 for part in sums.values()))
+    if all(min(part) == max(part) for part in means.values()):
+        same = set(numbers) in ({0.0}, {1.0})
+        return Estimate(centre, 0.0, len(rows), rate(numbers, [row[2] for row in rows]).ci95 if same else None)
     half = float(stats.t.ppf(0.975, n - 1)) * stderr
     return Estimate(centre, stderr, len(rows), (centre - half, centre + half))
 

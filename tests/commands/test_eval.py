@@ -1,5 +1,6 @@
 """`llmc eval` end to end on a tiny model: the run, the refusals, interruption, lm-eval's tasks."""
 
+import copy
 import json
 
 import pytest
@@ -72,6 +73,7 @@ def test_an_interrupted_run_goes_on_to_the_same_results(model, tmp_path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "store", interrupted)
         assert evaluate(model, tmp_path / "run", *more) == 130
+        assert "llmc: interrupted; what is finished is kept" in capsys.readouterr().err
     assert evaluate(model, tmp_path / "run", *more, "--seed", "1", "--resume") == 2
     assert "another seed" in capsys.readouterr().err
     assert evaluate(model, tmp_path / "run", *more, "--resume") == 0
@@ -96,6 +98,10 @@ def test_an_interrupted_run_goes_on_to_the_same_results(model, tmp_path, monkeyp
         (["--suite", "kick", "--backend", "dummy"], "task kick/perplexity: it scores bare tokens"),
         (["--suite", "kick", "--judge", "roug"], "did you mean 'rouge'"),
         (["--suite", "kick", "--dense-run", "/nowhere"], "not a run directory"),
+        (["--suite", "kick", "--judge", "dense-likelihood"], "give --dense-run RUN"),
+        (["--suite", "kick", "--backend-arg", "x=1"], "no meaning for the engine"),
+        (["--suite", "kick", "--backend", "hf", "--kernels", "fast"], "--kernels fast has no meaning"),
+        (["--tasks", "x", "--task-folder", "/nowhere"], "--task-folder /nowhere is no directory"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(model, tmp_path, capsys, more, says):
@@ -113,6 +119,12 @@ def test_a_run_that_cannot_be_written_or_read_is_one_sentence(model, tmp_path, c
         assert evaluate(model, tmp_path / out, "--tasks", "factoid_qa", "--resume") == 2
         said = capsys.readouterr().err.strip().splitlines()
         assert words in said[-1] and "Traceback" not in "".join(said)
+
+
+def test_what_a_kill_left_of_the_first_file_is_no_run(model, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/manifest.json.tmp").write_text('{"sch')
+    assert evaluate(model, tmp_path / "run", "--tasks", "factoid_qa", "--resume") == 0
 
 
 def test_a_damaged_line_of_the_dense_run_is_named(model, tmp_path, capsys):
@@ -166,6 +178,40 @@ def test_a_damaged_manifest_of_the_compression_is_named(model, tmp_path, capsys)
     (tmp_path / "model/llmc_manifest.json").write_text("{")
     assert evaluate(tmp_path / "model", tmp_path / "run", "--tasks", "factoid_qa") == 2
     assert "llmc_manifest.json is damaged" in capsys.readouterr().err
+
+
+def broken(change, out):
+    model = copy.deepcopy(tiny.model("llama"))  # the module holds one for all tests
+    change(model)
+    model.save_pretrained(out)
+    tiny.tokenizer().save_pretrained(out)
+    return out
+
+
+def test_a_model_that_knows_fewer_tokens_than_its_tokenizer_is_one_sentence(tmp_path, capsys):
+    made = broken(lambda m: m.resize_token_embeddings(20), tmp_path / "model")
+    assert evaluate(made, tmp_path / "run", "--tasks", "multiple_choice_qa") == 2
+    said = capsys.readouterr().err
+    assert "and the model knows 20; check that tokenizer and weights belong" in said and "Traceback" not in said
+
+
+def test_a_model_with_nan_weights_is_evaluated_and_has_no_score(tmp_path):
+    """It is what compression can do to a model: a result, not a mistake of the user."""
+    made = broken(lambda m: m.model.layers[0].self_attn.q_proj.weight.data.fill_(float("nan")), tmp_path / "model")
+    assert evaluate(made, tmp_path / "run", "--tasks", "multiple_choice_qa") == 0
+    lines = list(Run(tmp_path / "run").samples("kick/multiple_choice_qa"))
+    assert lines and all(line["choice"] is None for line in lines)
+
+
+def test_a_template_of_a_task_that_cannot_be_filled_in_is_one_sentence(model, tmp_path, capsys):
+    (tmp_path / "rows.jsonl").write_text('{"q": "a"}\n')
+    (tmp_path / "bad.yaml").write_text(
+        f"task: bad\ndataset_path: json\ndataset_kwargs: {{data_files: {{test: {tmp_path}/rows.jsonl}}}}\n"
+        "test_split: test\noutput_type: generate_until\ndoc_to_text: '{{nope.x}}'\ndoc_to_target: q\n"
+        "metric_list: [{metric: exact_match}]\n"
+    )
+    assert evaluate(model, tmp_path / "run", "--tasks", "bad", "--task-folder", str(tmp_path)) == 2
+    assert "a template of bad can't be filled in: 'nope' is undefined" in capsys.readouterr().err
 
 
 def test_a_task_that_nobody_has_is_refused(model, tmp_path, capsys, monkeypatch):

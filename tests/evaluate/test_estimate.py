@@ -73,3 +73,8 @@ def test_a_rate_of_pure_copies_is_the_rate_of_the_originals():
 
 def test_a_rate_of_zero_isnt_certain():
     assert rate([0.0] * 40, [i // 10 for i in range(40)]).ci95 == proportion(0, 4).ci95
+
+
+def test_values_that_all_agree_have_no_interval_of_width_0():
+    assert clustered_mean([0.7] * 3, "abc").ci95 is None
+    assert clustered_mean([0.7, 0.7, 0.8], "abc").ci95 is not None

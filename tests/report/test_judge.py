@@ -1,6 +1,7 @@
 """From run directories to verdicts: known truth in, the right word out; what can't be compared is refused."""
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,9 @@ from rich.console import Console
 
 from llmc.commands._judged import judged
 from llmc.errors import Exit, NotComparable, UserError
+from llmc.report.comparison import Score
 from llmc.report.markdown import report_markdown
+from llmc.report.rows import _perplexity_ratio
 from llmc.report.runs import load_run
 from llmc.report.terminal import print_comparison
 from llmc.report.write import write_text
@@ -377,3 +380,9 @@ def test_a_task_beside_trust_is_no_dimension(dense, judge):
     run = judge(dense, [dense]).comparison.runs[0]
     assert not [r for r in run.readings if r.level == "dimension"]
     assert "keeps all 2 knowledge tasks" in run.headline
+
+
+def test_a_change_in_nats_is_told_as_perplexity_too():
+    dense, worse = (Score(value=value, low=None, high=None) for value in (1.5, 1.5 + math.log(1.25)))
+    assert _perplexity_ratio("nats_per_token", dense, worse) == ["perplexity 1.25 × dense's"]
+    assert _perplexity_ratio("em", dense, worse) == [] == _perplexity_ratio("nats_per_token", dense, None)

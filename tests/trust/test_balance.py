@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from llmc.evaluate.estimate import Estimate, clustered_mean
+from llmc.evaluate.estimate import Estimate, clustered_mean, proportion
 from llmc.trust._balance import balanced, scaled, weights
 
 
@@ -50,3 +50,12 @@ def test_coverage_with_clusters_across_strata():
 def test_scaling_turns_the_interval_round():
     assert scaled(Estimate(0.2, 0.1, 4, (0.1, 0.5)), -100, 100) == Estimate(80.0, 10.0, 4, (50.0, 90.0))
     assert scaled(Estimate(None), 100) == Estimate(None)
+
+
+def test_nothing_is_certain_because_no_value_differs():
+    strata, clusters = ["a", "a", "b", "b"], [1, 2, 3, 4]
+    for value in (0.0, 1.0):  # as many independent shares as clusters
+        low, high = balanced([value] * 4, strata, clusters).ci95
+        assert (low, high) == proportion(int(4 * value), 4).ci95 and high - low > 0.4
+    assert balanced([0.4] * 4, strata, clusters).ci95 is None
+    assert balanced([1.0, 1.0, 0.0, 0.0], strata, clusters).ci95 is None
