@@ -9,73 +9,29 @@ like 2:4). Each is then measured by `llmc bench` under each of `--kernels`, besi
 
 from __future__ import annotations
 
-import argparse
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
-import torch
-from random_llama import Shape, write_llama
+from llama_bench import compressed, llmc, parser, timing, workplace
 
 
 def main() -> None:
     """Makes the checkpoints, unless they are there, and benches them."""
-    args = _arguments()
-    if args.work is not None:
-        args.work.mkdir(parents=True, exist_ok=True)
-        _bench(args.work, args)
-        return
-    with tempfile.TemporaryDirectory() as name:
-        _bench(Path(name), args)
-
-
-def _bench(work: Path, args: argparse.Namespace) -> None:
-    shape = Shape(
-        layers=args.layers, width=args.width, intermediate=args.intermediate, heads=args.heads,
-        vocabulary=args.vocabulary,
-    )  # fmt: skip
-    dense = work / "dense-bf16"
-    if not (dense / "config.json").exists():
-        write_llama(dense, shape, torch.bfloat16)
-    pruned = [_pruned(dense, work, sparsity) for sparsity in args.sparsities]
-    for kernels in args.kernels:
-        for dtype in args.dtypes:
-            print(f"\n--kernels {kernels}, {dtype}", flush=True)
-            _llmc("bench", dense, *pruned, "--kernels", kernels, "--batch", args.batch,
-                  "--prompt-tokens", args.prompt_tokens, "--new-tokens", args.new_tokens, "--repeats", args.repeats,
-                  "--threads", args.threads, "--device", "cpu", "--dtype", dtype)  # fmt: skip
+    options = parser(__doc__, prompt_tokens=256, new_tokens=8, repeats=3)
+    options.add_argument("--sparsities", nargs="+", default=["0.5", "2:4", "0.9"])
+    options.add_argument("--kernels", nargs="+", default=["exact", "fast"])
+    options.add_argument("--dtypes", nargs="+", default=["bfloat16"])
+    args = options.parse_args()
+    with workplace(args) as (work, dense):
+        pruned = [_pruned(dense, work, sparsity) for sparsity in args.sparsities]
+        for kernels in args.kernels:
+            for dtype in args.dtypes:
+                print(f"\n--kernels {kernels}, {dtype}", flush=True)
+                llmc("bench", dense, *pruned, "--kernels", kernels, "--dtype", dtype, *timing(args))
 
 
 def _pruned(dense: Path, work: Path, sparsity: str) -> Path:
-    out = work / f"magnitude-{sparsity.replace(':', '-of-')}"
-    if not (out / "llmc_manifest.json").exists():
-        how = ("--pattern", sparsity) if ":" in sparsity else ("--sparsity", sparsity)
-        _llmc("compress", dense, "--method", "magnitude", *how, "--out", out)
-    return out
-
-
-def _llmc(*words: object) -> None:
-    subprocess.run([sys.executable, "-m", "llmc", *map(str, words)], check=True)
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--layers", type=int, default=16)
-    parser.add_argument("--width", type=int, default=2048)
-    parser.add_argument("--intermediate", type=int, default=7168)
-    parser.add_argument("--heads", type=int, default=16)
-    parser.add_argument("--vocabulary", type=int, default=32000)
-    parser.add_argument("--sparsities", nargs="+", default=["0.5", "2:4", "0.9"])
-    parser.add_argument("--kernels", nargs="+", default=["exact", "fast"])
-    parser.add_argument("--dtypes", nargs="+", default=["bfloat16"])
-    parser.add_argument("--batch", default="1")
-    parser.add_argument("--prompt-tokens", type=int, default=256)
-    parser.add_argument("--new-tokens", type=int, default=8)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--work", type=Path, help="keep the checkpoints here, and use those that are there")
-    return parser.parse_args()
+    how = ("--pattern", sparsity) if ":" in sparsity else ("--sparsity", sparsity)
+    return compressed(dense, work / f"magnitude-{sparsity.replace(':', '-of-')}", "--method", "magnitude", *how)
 
 
 if __name__ == "__main__":
