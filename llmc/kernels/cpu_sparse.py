@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from llmc.ops.bitmask import Bitmask, row_blocks, words
+from llmc.ops.product import linear
 
 MOST_DENSITY = {torch.float32: 0.2, torch.bfloat16: 0.1, torch.float16: 0.1}
 """The largest share of kept weights, in whole per cent, at which CSR beats the dense product of a dtype at 1 to 8 rows.
@@ -67,7 +68,7 @@ class CsrLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, self.in_features)
         if not 0 < len(rows) < MANY_ROWS.get(x.dtype, 0):
-            return nn.functional.linear(x, self.dequantised(x.dtype), self.bias)
+            return linear(x, self.dequantised(x.dtype), self.bias)
         wide = rows.float()
         matrix = self._matrix()
         y = torch.mv(matrix, wide[0]).unsqueeze(0) if len(wide) == 1 else torch.mm(matrix, wide.T).T

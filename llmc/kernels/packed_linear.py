@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from llmc.ops.codes import Codes, fill_values_, row_blocks
 from llmc.ops.planes import pack_planes, unpack_planes
+from llmc.ops.product import linear
 
 
 class PackedLinear(nn.Module):
@@ -52,7 +53,7 @@ class PackedLinear(nn.Module):
         return weight
 
     def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.linear(x, self.dequantised(x.dtype), self.bias)
+        return linear(x, self.dequantised(x.dtype), self.bias)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bits={self.bits}"

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from llmc.ops.bitmask import Bitmask, unpack
+from llmc.ops.product import linear
 
 
 class SparseLinear(nn.Module):
@@ -36,7 +37,7 @@ class SparseLinear(nn.Module):
         return unpack(self.values, self.mask, self.in_features, self.starts, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.linear(x, self.dequantised(x.dtype), self.bias)
+        return linear(x, self.dequantised(x.dtype), self.bias)
 
     def extra_repr(self) -> str:
         density = len(self.values) / self.n_weights

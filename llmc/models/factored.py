@@ -19,6 +19,7 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from llmc.errors import UserError
 from llmc.models.config import read_config
+from llmc.ops.product import linear
 
 RANKS = "llmc_factor_ranks"
 """The key of config.json's quantization_config that holds {layer: rank}."""
@@ -39,7 +40,7 @@ class FactoredLinear(nn.Module):
         self.bias = like.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.linear(nn.functional.linear(x, self.right), self.left, self.bias)
+        return linear(linear(x, self.right), self.left, self.bias)
 
 
 def factored_options(directory: str | Path) -> dict[str, Any]:

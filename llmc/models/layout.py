@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from llmc.errors import UserError
+from llmc.kernels.onednn_linear import is_plain_linear
 from llmc.models.experts import SplitExperts
 
 
@@ -34,7 +35,7 @@ class Matrix:
         """What holds the weight; only in the place of a plain `nn.Linear` can a loader put packed codes."""
         if self.expert:
             return "expert"
-        return "conv1d" if self.transposed else "linear" if type(self.module) is nn.Linear else "custom"
+        return "conv1d" if self.transposed else "linear" if is_plain_linear(self.module) else "custom"
 
     @property
     def weight(self) -> Tensor:

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
 from llmc.errors import UserError, unknown
+from llmc.kernels.onednn_linear import use_onednn_
 from llmc.models.checkpoint import Checkpoint
 from llmc.models.config import decoder_config
 from llmc.models.factored import factored_options
@@ -71,6 +72,7 @@ def load_model(
             hint="its weights don't belong to its config.json, or are in a format this version doesn't read",
         )
     loaded: PreTrainedModel = model.to(device).eval()
+    use_onednn_(loaded)
     return loaded
 
 

@@ -27,6 +27,7 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from llmc.errors import UserError
 from llmc.kernels.fast_linear import fast_linear
+from llmc.kernels.onednn_linear import is_plain_linear
 from llmc.kernels.packed_linear import PackedLinear
 from llmc.models.checkpoint import Checkpoint
 from llmc.models.config import read_config
@@ -206,7 +207,7 @@ def places(model: PreTrainedModel, layers: list[str]) -> tuple[dict[str, str], l
         if target not in meta and source in meta:
             target = source
         place = target.removesuffix(".weight")
-        if target not in meta or type(model.get_submodule(place)) is not nn.Linear:
+        if target not in meta or not is_plain_linear(model.get_submodule(place)):
             refused.append(f"{layer} is no plain linear layer of a {type(model).__name__}")
         else:
             found[layer] = place

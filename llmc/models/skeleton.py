@@ -24,6 +24,7 @@ from transformers.core_model_loading import (
 )
 
 from llmc.errors import UserError
+from llmc.kernels.onednn_linear import use_onednn_
 from llmc.models.checkpoint import Checkpoint
 from llmc.models.config import decoder_config
 
@@ -41,6 +42,7 @@ class Skeleton:
         with torch.device("meta"):
             self.model: PreTrainedModel = AutoModelForCausalLM.from_config(self.config, dtype=dtype)
         self.model.eval()
+        use_onednn_(self.model)
         self._sources: dict[str, list[str]] = {}
         """Checkpoint names by the parameter (or the first of several) that they fill."""
         self._patterns: dict[str, tuple[str, WeightConverter] | None] = {}

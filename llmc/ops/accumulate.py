@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from llmc.ops.product import add_product_, by_onednn, linear
+
 _PANEL = 128
 """Columns that are computed at once. Timed from 128 to 512 on two CPUs' worth of AVX2: fewer waste less below the
 diagonal, and from 128 on the products are still at full speed."""
@@ -14,9 +16,10 @@ def add_gram_(gram: Tensor, x: Tensor) -> None:
 
     Shapes: gram (in, in) float32; x (tokens, in) float32. A Gram matrix is symmetric: of 6 x 6 panels 21 are computed.
     """
+    columns = x.t().contiguous() if by_onednn() else x.t()
     for start in range(0, x.shape[1], _PANEL):
         rows = slice(start, start + _PANEL)
-        gram[rows, start:].addmm_(x[:, rows].t(), x[:, start:])
+        add_product_(gram[rows, start:], columns[rows], columns[start:])
 
 
 def mirror_(gram: Tensor) -> None:
@@ -36,7 +39,7 @@ def relative_output_error(dense: Tensor, new: Tensor, *, gram: Tensor | None, ro
     if gram is not None:
         moved, whole = _output_energy(change, gram), _output_energy(weight, gram)
     elif rows is not None and len(rows):
-        moved, whole = float((rows @ change.t()).square().sum()), float((rows @ weight.t()).square().sum())
+        moved, whole = float(linear(rows, change).square().sum()), float(linear(rows, weight).square().sum())
     else:
         return None
     return max(moved, 0.0) / whole if whole > 0 else None
@@ -49,5 +52,5 @@ def _output_energy(weight: Tensor, gram: Tensor) -> float:
         stop = min(start + 4 * _PANEL, len(gram))
         panel = gram[:stop, start:stop].clone()
         panel[start:] *= 0.5
-        total += 2 * float((weight[:, :stop] @ panel).mul_(weight[:, start:stop]).sum())
+        total += 2 * float(linear(weight[:, :stop], panel.t()).mul_(weight[:, start:stop]).sum())
     return total

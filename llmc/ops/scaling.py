@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from llmc.ops.grid import by_group, columns_per_group, fit_grid
+from llmc.ops.product import linear
 
 LEAST = 1e-4
 """No scale is smaller before it is normalised, and no denominator gains less."""
@@ -53,7 +54,7 @@ def output_error(change: Tensor, gram: Tensor) -> Tensor:
 
     Shapes: change (out, in), gram (in, in) -> ().
     """
-    return ((change @ gram) * change).sum()
+    return (linear(change, gram) * change).sum()
 
 
 def clip_to_best(

@@ -12,6 +12,7 @@ from torch import Tensor
 from llmc.ops.factor import Feedback
 from llmc.ops.grid import Grid, clamp_
 from llmc.ops.masks import Pattern
+from llmc.ops.product import add_product_
 
 LEAF = 16
 """Columns that pass errors on one by one; wider spans do it by one matrix product. Timed best at 16 to 32."""
@@ -67,9 +68,12 @@ class _Sweep:
         self.current = self.short.clone()
         self.rows = list(self.current.unbind(0)), list(self.short.unbind(0))
         self.mask = None if settings.keep is None else _in_order(settings.keep, order)
-        if self.mask is None and settings.select is not None:
-            self.mask = torch.ones_like(self.current, dtype=torch.bool)
+        self.marked = self.mask is not None
         self.select, self.every = settings.select, settings.every
+        if self.select is not None:
+            if self.mask is None:
+                self.mask = torch.empty_like(self.current, dtype=torch.bool)
+            self.unheard = _inverses(self.gain, self.every)
         self.grid = settings.grid
         if self.grid is not None:
             self._spread(self.grid)
@@ -97,7 +101,7 @@ class _Sweep:
             return
         middle = start + _half(stop - start, self.every)
         self._settle(start, middle)
-        self.current[middle:stop].addmm_(self.gain[start:middle, middle:stop].T, self.short[start:middle])
+        add_product_(self.current[middle:stop], self.gain[start:middle, middle:stop].T, self.short[start:middle].T)
         self._settle(middle, stop)
 
     def _settle_one(self, i: int, stop: int) -> None:
@@ -123,12 +127,30 @@ class _Sweep:
         # A column past the next one has yet to hear from the unsettled ones between: were all kept, by how much would
         # each fall short? That makes the weights that the method's score is about.
         span = slice(start, stop)
-        heard = self.current[span] - self.short[span]
-        gain = self.gain[span, span].T
-        running = self.short[span] + torch.linalg.solve_triangular(gain, heard, upper=False, unitriangular=True)
+        short = self.short[span]
+        running = torch.addmm(short, self.unheard[start // self.every], self.current[span] - short)
         score = running.square_().mul_(self.cost[span].unsqueeze(1))
-        score.masked_fill_(~self.mask[span], -1.0)
-        self.mask[span] &= self.select(score)
+        if self.marked:
+            score.masked_fill_(~self.mask[span], -1.0)
+            self.mask[span] &= self.select(score)
+        else:
+            self.mask[span] = self.select(score)
+
+
+def _inverses(gain: Tensor, every: int) -> list[Tensor]:
+    """The inverse of `gain`'s transpose within each span of `every` columns, the last one perhaps shorter."""
+    whole = len(gain) // every * every
+    blocks = gain[:whole].view(-1, every, len(gain))
+    within = torch.stack([block[:, n * every : (n + 1) * every] for n, block in enumerate(blocks)]) if whole else None
+    parts = [] if within is None else [within]
+    if whole < len(gain):
+        parts.append(gain[whole:, whole:].unsqueeze(0))
+    found: list[Tensor] = []
+    for part in parts:
+        lower = part.mT.double()
+        one = torch.eye(lower.shape[-1], dtype=lower.dtype, device=lower.device).expand_as(lower)
+        found.extend(torch.linalg.solve_triangular(lower, one, upper=False, unitriangular=True).float())
+    return found
 
 
 def _half(width: int, every: int) -> int:
