@@ -32,7 +32,7 @@ def test_what_torch_does_not_take_is_refused_in_our_words():
 def test_torch_would_drop_float32_pairs():
     """Why float32 is refused: there torch keeps one of two."""
     weight = torch.tensor([[1.0, 2.0, 0.0, 0.0]]).repeat(32, 16)
-    packed, meta = semi_structured.sparse_semi_structured_from_dense_cutlass(weight)
+    packed, _ = semi_structured.sparse_semi_structured_from_dense_cutlass(weight)
     assert packed.shape == (32, 32) and set(packed.unique().tolist()) < {0.0, 1.0, 2.0}
 
 

@@ -42,7 +42,7 @@ def test_exact_is_the_dense_layer_bit_for_bit(dtype, shape, bias):
 
 def test_exact_reaches_its_device_whole_and_unpacks_there():
     """On a device without memory: shapes, dtypes and devices are checked by torch, and nothing is left on the CPU."""
-    layer, dense = layers(SparseLinear, 45, 61, 0.5, torch.bfloat16, True)
+    layer = layers(SparseLinear, 45, 61, 0.5, torch.bfloat16, True)[0]
     starts = layer.starts
     layer = layer.to("meta")
     assert {t.device.type for t in (*layer.parameters(), *layer.buffers())} == {"meta"} and layer.starts is starts

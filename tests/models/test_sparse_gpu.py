@@ -1,4 +1,4 @@
-"""Pruned checkpoints loaded into the layers that a GPU gets, moved nowhere: their operators' references compute here."""
+"""Pruned checkpoints loaded into the layers that a GPU gets, moved nowhere: references of their operators compute."""
 
 import logging
 
