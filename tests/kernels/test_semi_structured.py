@@ -58,6 +58,7 @@ def test_it_comes_back_bit_for_bit_and_takes_nine_sixteenths(dtype, rows, column
 @pytest.mark.parametrize("n_rows", [1, 3, 8, 9])
 @pytest.mark.parametrize("has_bias", [True, False])
 @pytest.mark.parametrize("inference", [True, False])
+@pytest.mark.filterwarnings("ignore:The PyTorch API of SparseSemiStructuredTensor")
 def test_torchs_own_type_multiplies_rightly_down_to_its_kernel(monkeypatch, backend, n_rows, has_bias, inference):
     """Its last call, which only a GPU has, is replaced by its definition: filling up, transposing and bias are real."""
     weight = random_pairs(96, 192, torch.float16)
