@@ -8,6 +8,7 @@ every line is written as it comes, so what was measured before an end is kept. R
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import time
@@ -39,9 +40,9 @@ from llmc.ops.sweep import sweep as plain_sweep
 
 NEEDS = {  # block -> gates without which it is not timed
     "decode": ("G1 narrow", "G1 one-hot", "G7 repeatable"), "sweep": ("G2 sweep exact", "G2 sweep real"),
-    "select": ("G3 selectors",), "crossover": ("G1 narrow", "G1 wide"), "sparse": ("G4 gap sparse",),
-    "2:4": (), "low rank": ("G1 narrow", "G1 wide", "G8 layers"), "lut": ("G6 tables and planes",),
-    "tune": ("G1 narrow", "G1 wide", "G7 repeatable"),
+    "select": ("G3 selectors",), "crossover": ("G1 narrow", "G1 wide"), "sparse": ("G4 gap sparse", "G8 gap layers"),
+    "2:4": ("G8 2:4 layers", "G8 gap layers"), "low rank": ("G1 narrow", "G1 wide", "G8 layers"),
+    "lut": ("G6 tables and planes",), "tune": ("G1 narrow", "G1 wide", "G7 repeatable"),
 }  # fmt: skip
 SHAPES = [(22016, 4096), (8192, 8192), (4096, 11008), (12288, 4096), (28672, 8192), (4096, 4096)]
 ROTATED_BYTES = 200 << 20
@@ -78,7 +79,7 @@ def gates(session: Session) -> None:
         try:
             found = gate(session.device, session.dry, session.magic)
             passed = bool(found.error <= found.bound)  # a NaN is no pass
-            error = found.error if found.error == found.error else None
+            error = found.error if math.isfinite(found.error) else None
             session.line("gate", name=name, passed=passed, error=error, bound=found.bound, magic=session.magic)
         except Exception as problem:  # one broken kernel must not cost the window
             passed = False

@@ -5,6 +5,7 @@ A gate returns the worst error it saw and the bound; `tiny` asks for shapes that
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,8 +13,9 @@ import torch
 from torch import Tensor
 
 from llmc.kernels import low_rank_pair, lut, reference, select, wq_launch
-from llmc.kernels.gap_sparse import encode, matvec
+from llmc.kernels.gap_sparse import decode, encode, matvec, written_out
 from llmc.kernels.gpu_linear import gpu_packed_linear
+from llmc.kernels.gpu_sparse import gap_linear, two_of_four_linear
 from llmc.kernels.low_rank_pair import LowRankPair
 from llmc.kernels.pack import Planar, planar
 from llmc.kernels.sweep import fused_sweep
@@ -24,6 +26,9 @@ from llmc.ops.grid import fit_grid
 from llmc.ops.masks import Pattern
 from llmc.ops.sweep import SweepSettings
 from llmc.ops.sweep import sweep as plain_sweep
+
+BIAS_ROUNDING = 4e-3
+"""Of a product in bfloat16 that is rounded before its bias is added."""
 
 
 class Found(NamedTuple):
@@ -48,10 +53,11 @@ def normal(*shape: int, device: str, seed: int = 1) -> Tensor:
 
 
 def excess(y: Tensor, exact: Tensor) -> float:
-    """By how much y is farther from `exact` than its rounding to y's dtype is, relative to the norm."""
+    """By how much y is farther from `exact` than its rounding to y's dtype is, relative to the norm; never a NaN."""
     norm = exact.norm()
     rounding = (exact.to(y.dtype).double() - exact).norm() / norm
-    return float((y.double() - exact).norm() / norm - 1.1 * rounding)
+    found = float((y.double() - exact).norm() / norm - 1.1 * rounding)
+    return found if math.isfinite(found) else math.inf  # `max` would pass over a NaN
 
 
 def _products(x: Tensor, weight: Planar, *, magic: bool) -> float:
@@ -164,12 +170,20 @@ def selectors(device: str, tiny: bool, magic: bool) -> Found:
 
 
 def gap_sparse(device: str, tiny: bool, magic: bool) -> Found:
-    """G4: the gap-coded product."""
+    """G4: the gap-coded product, and the matrix written out: at no zeros to the widest gaps, with an empty row."""
     rows, width = (7, 600) if tiny else (512, 4096)
-    weight = normal(rows, width, device=device).half()
-    weight = weight * (normal(rows, width, device=device, seed=5) > 0.5)
-    x = normal(2, width, device=device).half()
-    return Found(excess(matvec(x, encode(weight).to(device)), x.double() @ weight.double().T), 5e-5)
+    x, worst = normal(2, width, device=device).half(), 0.0
+    for threshold in (-9.0, 0.5, 2.0, 9.0):
+        weight = normal(rows, width, device=device).half()
+        weight = weight.where(normal(rows, width, device=device, seed=5) > threshold, 0.0)
+        weight[rows // 2], weight[0, -1] = 0.0, 1.0
+        coded = encode(weight)
+        on_device = coded.to(device)
+        for dtype in (torch.float16, torch.float32):
+            if not torch.equal(written_out(on_device, dtype), decode(coded, dtype).to(device)):
+                return Found(1.0, 0.0)
+        worst = max(worst, excess(matvec(x, on_device), x.double() @ weight.double().T))
+    return Found(worst, 5e-5)
 
 
 def tables_and_planes(device: str, tiny: bool, magic: bool) -> Found:
@@ -234,8 +248,54 @@ def layers(device: str, tiny: bool, magic: bool) -> Found:
     return Found(max(worst, excess(low_rank_pair.matmul(x, LowRankPair(left=left, right=right)), exact)), 1e-3)
 
 
+def _sparse_layer(layer: torch.nn.Module | str, weight: Tensor, rows: tuple[int, ...], device: str) -> float:
+    """The worst of a layer with a bias, in the weight's dtype; compiled too, for the first two numbers of rows."""
+    assert not isinstance(layer, str), layer
+    torch.compiler.reset()  # else it counts each layer as one more version of the first
+    layer, worst = layer.to(device).requires_grad_(False), 0.0
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager", dynamic=False)
+    wide, bias = weight.to(device).double(), layer.get_parameter("bias").double()
+    for m in rows:
+        x = normal(m, weight.shape[1], device=device).to(weight.dtype)
+        for product in (layer, compiled) if m in rows[:2] else (layer,):
+            worst = max(worst, excess(product(x), x.double() @ wide.T + bias))
+    empty = layer(x[:0])
+    return worst if empty.shape == (0, len(weight)) else float("inf")
+
+
+def gap_layers(device: str, tiny: bool, magic: bool) -> Found:
+    """G8: pruned layers as a model has them, by values and gaps. Few rows of x and many take different ways."""
+    shapes, worst = [(40, 2048)] if tiny else [(4096, 4096), (4096, 11008), (40, 2048)], 0.0
+    bias = torch.nn.Parameter(torch.ones(4096).bfloat16())
+    for n, k in shapes:
+        for sparsity in (0.5, 0.7, 0.9):
+            weight = normal(n, k, device="cpu").bfloat16()
+            weight = weight.masked_fill(torch.rand(n, k, generator=torch.Generator().manual_seed(3)) < sparsity, 0.0)
+            kept = int(weight.count_nonzero())
+            layer = gap_linear(weight, kept, torch.nn.Parameter(bias[:n].clone()), weight.dtype)
+            worst = max(worst, _sparse_layer(layer, weight, (1, 3, 2, 9), device))
+    return Found(worst, BIAS_ROUNDING)
+
+
+def two_of_four_layers(device: str, tiny: bool, magic: bool) -> Found:
+    """G8: 2:4 layers as a model has them, in torch's type, which fills rows of x up to eight."""
+    worst = 0.0
+    for n, k in [(64, 128)] if tiny else [(4096, 4096), (4096, 11008), (64, 128)]:
+        for dtype in (torch.float16, torch.bfloat16):
+            weight = normal(n, k, device="cpu")
+            weight = weight.where(masks.keep_n_of_m(weight.abs(), Pattern(2, 4)), 0.0).to(dtype)
+            bias = torch.nn.Parameter(torch.ones(n).to(dtype))
+            layer = two_of_four_linear(weight, bias, dtype, torch.device(device))
+            worst = max(worst, _sparse_layer(layer, weight, (1, 9, 7, 8, 1024), device))
+            assert not isinstance(layer, str)
+            if not torch.equal(layer.dequantised(dtype), weight.to(device)):
+                return Found(1.0, 0.0)
+    return Found(worst, BIAS_ROUNDING)
+
+
 GATES: dict[str, Callable[[str, bool, bool], Found]] = {
     "G0 subnormals": subnormals, "G1 narrow": narrow, "G1 one-hot": one_hot, "G1 wide": wide,
     "G2 sweep exact": sweep_exact, "G2 sweep real": sweep_real, "G3 selectors": selectors, "G4 gap sparse": gap_sparse,
     "G6 tables and planes": tables_and_planes, "G7 repeatable": repeatable, "G8 layers": layers,
+    "G8 gap layers": gap_layers, "G8 2:4 layers": two_of_four_layers,
 }  # fmt: skip

@@ -17,7 +17,7 @@ from bench.kernel_code import Code, compile_for_sm90, version
 from llmc.kernels.lut_triton import bcq_kernel, table_kernel
 from llmc.kernels.pack import step_size
 from llmc.kernels.select_triton import lowest_kernel, n_of_m_kernel
-from llmc.kernels.sparse_triton import gap_matvec_kernel
+from llmc.kernels.sparse_triton import gap_dense_kernel, gap_matvec_kernel
 from llmc.kernels.sweep_triton import sweep_block_kernel
 from llmc.kernels.wq_triton import wq_narrow_kernel
 from llmc.kernels.wq_wide_triton import wq_wide_kernel
@@ -167,6 +167,11 @@ BUILDS = [
         types=_types("x:h values:i gaps:i starts:i out:h"), constants={"LANES": 32, "STAGES": 1}, warps=1,
         per=lambda code: code.lanes / 256, limit=16.1 * 1.05, gated=True, aligned=(), tensor_cores=False,
         bytes_per_unit=2.5,
+    ),
+    Build(
+        name="gap-coded sparse, written out", unit="stored value", kernel=gap_dense_kernel,
+        types=_types("values:i gaps:i starts:i out:h"), constants={"LANES": 32, "STAGES": 1}, warps=1,
+        per=lambda code: code.lanes / 256, limit=14.3, gated=True, aligned=(), tensor_cores=False,
     ),
 ]  # fmt: skip
 

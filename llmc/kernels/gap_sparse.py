@@ -11,11 +11,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from llmc.ops.bitmask import row_blocks
+
 LANES = 32
 PER_LANE = 8
 BLOCK = LANES * PER_LANE
 FARTHEST = 16
 """Columns that one stored entry can move on: a gap of 15 and the entry itself."""
+ENTRY_BYTES = 2.5
+"""Of a stored value and its gap."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,18 +60,38 @@ class GapSparse:
 def encode(weight: Tensor) -> GapSparse:
     """The entries of `weight` that aren't 0 (nor -0), NaN and infinities included. Shapes: (out, in), as float16.
 
-    A gap of 16 k + r columns is k stored zeros with gap 15, which bridge it, and then the entry with gap r.
+    A gap of 16 k + r columns is k stored zeros with gap 15, which bridge it, and then the entry with gap r. Some rows
+    at a time, so that what is needed on the way doesn't grow with the matrix.
     """
-    half = weight.detach().cpu().to(torch.float16)
+    n_out, n_in = weight.shape
+    values, gaps, blocks, reach = [], [], [torch.zeros(1, dtype=torch.int64)], n_in
+    for rows in row_blocks(n_out, n_in):
+        half = weight[rows].detach().cpu().to(torch.float16)
+        of_rows, their_gaps, their_blocks, far = _entries(half)
+        values.append(_in_lanes(of_rows))
+        gaps.append(_eight_a_word(their_gaps))
+        blocks.append(their_blocks)
+        reach = max(reach, far)
+    none = [torch.zeros(0, dtype=torch.int32)]
+    return GapSparse(
+        values=torch.cat(values or none),
+        gaps=torch.cat(gaps or none),
+        starts=torch.cat(blocks).cumsum(0).int(),
+        n_in=n_in,
+        reach=reach,
+    )
+
+
+def _entries(half: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
+    """Values and gaps of some rows, entry by entry, how many blocks each row has, and the columns that they reach."""
     rows, columns = half.nonzero(as_tuple=True)
-    n_out, n_in = half.shape
-    per_row = torch.bincount(rows, minlength=n_out)
+    per_row = torch.bincount(rows, minlength=len(half))
     before = torch.diff(columns, prepend=columns.new_tensor([-1])) - 1
     filled, end = per_row > 0, per_row.cumsum(0)
     firsts = (end - per_row)[filled]
     before[firsts] = columns[firsts]  # the first of a row has no entry to its left
     stored = before // FARTHEST + 1  # the entry and its bridges
-    n_stored = torch.zeros(n_out, dtype=torch.int64).index_add_(0, rows, stored)
+    n_stored = torch.zeros(len(half), dtype=torch.int64).index_add_(0, rows, stored)
     n_blocks = -(-n_stored // BLOCK)
     first_block = n_blocks.cumsum(0) - n_blocks
     within_row = stored.cumsum(0) - (n_stored.cumsum(0) - n_stored)[rows]
@@ -80,13 +104,7 @@ def encode(weight: Tensor) -> GapSparse:
     gaps[at] = before % FARTHEST
     # The zeros that fill a row's last block move on one column each.
     reach = columns[end[filled] - 1] + 1 + (n_blocks * BLOCK - n_stored)[filled]
-    return GapSparse(
-        values=_in_lanes(values),
-        gaps=_eight_a_word(gaps),
-        starts=torch.cat([first_block, n_blocks.sum().view(1)]).int(),
-        n_in=n_in,
-        reach=max(int(reach.max()), n_in) if len(reach) else n_in,
-    )
+    return values, gaps, n_blocks, int(reach.max()) if len(reach) else 0
 
 
 def _in_lanes(values: Tensor) -> Tensor:
@@ -101,19 +119,37 @@ def _eight_a_word(gaps: Tensor) -> Tensor:
     return torch.where(words >= 2**31, words - 2**32, words).int()
 
 
-def decode(weight: GapSparse) -> Tensor:
-    """The dense matrix. Shapes: (out, in) float16."""
+def holds(weight: Tensor, dtype: torch.dtype) -> bool:
+    """Whether float16 values will do for `weight` (out, in) in a model that computes in `dtype`.
+
+    No row may lose more of its norm than rounding loses: to float16 for a model in 16 bits, to float32 for one in
+    float32. Weights of bfloat16 lose nothing from 2^-17 to 65504, and smaller ones little next to a row's others.
+    """
+    most = min(torch.finfo(dtype).eps, torch.finfo(torch.float16).eps) / 2
+    for rows in row_blocks(*weight.shape):
+        exact = weight[rows].double()
+        lost = weight[rows].half().double() - exact
+        if not bool((lost.norm(dim=1) <= most * exact.norm(dim=1)).all()):  # a NaN is no yes
+            return False
+    return True
+
+
+def decode(weight: GapSparse, dtype: torch.dtype = torch.float16) -> Tensor:
+    """The dense matrix, some rows at a time. Shapes: (out, in)."""
     device = weight.gaps.device
-    gaps = ((weight.gaps.view(-1, 1) >> torch.arange(0, 32, 4, device=device)) & 15).view(-1)
-    values = weight.values.view(-1, 4, LANES).permute(0, 2, 1).reshape(-1).view(torch.float16)
-    n_entries = torch.diff(weight.starts.long()) * BLOCK
-    rows = torch.arange(weight.n_out, device=device).repeat_interleave(n_entries)
-    moved = (gaps.long() + 1).cumsum(0)
-    before_row = torch.nn.functional.pad(moved, (1, 0))[weight.starts[:-1].long() * BLOCK]
-    columns = moved - before_row[rows] - 1
-    stored = values != 0
-    dense = torch.zeros(weight.n_out, weight.n_in, dtype=torch.float16, device=device)
-    dense[rows[stored], columns[stored]] = values[stored]
+    dense = torch.zeros(weight.n_out, weight.n_in, dtype=dtype, device=device)
+    starts = weight.starts.tolist()
+    nibbles = torch.arange(0, 32, 4, dtype=torch.int32, device=device)
+    for rows in row_blocks(weight.n_out, weight.n_in):
+        blocks = slice(starts[rows.start], starts[rows.stop])
+        gaps = ((weight.gaps.view(-1, LANES)[blocks].unsqueeze(-1) >> nibbles) & 15).view(-1)
+        values = weight.values.view(-1, 4, LANES)[blocks].permute(0, 2, 1).reshape(-1).view(torch.float16)
+        moved = (gaps + 1).cumsum(0)  # past this entry, from the first row's first column on
+        first = (weight.starts[rows.start : rows.stop + 1].long() - blocks.start) * BLOCK
+        before_row = torch.nn.functional.pad(moved, (1, 0))[first[:-1]]
+        stored = (values != 0).nonzero().view(-1)  # no bridge, no padding
+        row = torch.bucketize(stored, first[1:], right=True)
+        dense[rows][row, moved[stored] - before_row[row] - 1] = values[stored].to(dtype)
     return dense
 
 
@@ -126,5 +162,16 @@ def matvec(x: Tensor, weight: GapSparse) -> Tensor:
     gap_matvec_kernel[(weight.n_out, len(x))](
         padded, weight.values, weight.gaps, weight.starts, out, weight.n_out, padded.stride(0),
         LANES=LANES, STAGES=1, num_warps=1,
+    )  # fmt: skip
+    return out
+
+
+def written_out(weight: GapSparse, dtype: torch.dtype) -> Tensor:
+    """`decode` in one launch. Shapes: (out, in)."""
+    from llmc.kernels.sparse_triton import gap_dense_kernel
+
+    out = torch.zeros(weight.n_out, weight.n_in, dtype=dtype, device=weight.gaps.device)
+    gap_dense_kernel[(weight.n_out,)](
+        weight.values, weight.gaps, weight.starts, out, weight.n_in, LANES=LANES, STAGES=1, num_warps=1,
     )  # fmt: skip
     return out

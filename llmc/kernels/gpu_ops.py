@@ -1,4 +1,4 @@
-"""The products as torch operators in the namespace `llmc`: quantised, by tables, by planes, by gaps, low-rank.
+"""The products as torch operators in the namespace `llmc`: quantised, by tables, by planes, low-rank.
 
 On a CPU they compute the plain reference. Triton is imported when an operator first runs on a GPU.
 """
@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from llmc.errors import UserError
-from llmc.kernels import gap_sparse, gpu_setting, lut, reference
-from llmc.kernels.gap_sparse import GapSparse
+from llmc.kernels import gpu_setting, lut, reference
 from llmc.kernels.lut import Planes, Tables
 from llmc.kernels.operators import register
 from llmc.kernels.pack import Planar
@@ -150,36 +149,6 @@ _plane = register(
     cpu=_plane_cpu,
     cuda=_plane_cuda,
     fake=_plane_fake,
-)
-
-
-# ---- values and gaps ---------------------------------------------------------------------------------------------
-
-
-def gap_matmul(x: Tensor, weight: GapSparse) -> Tensor:
-    """x W^T for an unstructured sparse matrix and few rows of x. Shapes: x (rows, in) -> (rows, out)."""
-    out: Tensor = _gap(x, weight.values, weight.gaps, weight.starts, weight.n_in, weight.reach)
-    return out
-
-
-def _gap_cpu(x: Tensor, values: Tensor, gaps: Tensor, starts: Tensor, n_in: int, reach: int) -> Tensor:
-    weight = gap_sparse.decode(GapSparse(values=values, gaps=gaps, starts=starts, n_in=n_in, reach=reach))
-    return (x.double() @ weight.double().T).to(x.dtype)
-
-
-def _gap_cuda(x: Tensor, values: Tensor, gaps: Tensor, starts: Tensor, n_in: int, reach: int) -> Tensor:
-    return gap_sparse.matvec(x, GapSparse(values=values, gaps=gaps, starts=starts, n_in=n_in, reach=reach))
-
-
-def _gap_fake(x: Tensor, values: Tensor, gaps: Tensor, starts: Tensor, n_in: int, reach: int) -> Tensor:
-    return x.new_empty(x.shape[0], starts.shape[0] - 1)
-
-
-_gap = register(
-    "gap_matmul(Tensor x, Tensor values, Tensor gaps, Tensor starts, int n_in, int reach) -> Tensor",
-    cpu=_gap_cpu,
-    cuda=_gap_cuda,
-    fake=_gap_fake,
 )
 
 

@@ -5,19 +5,69 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.sparse import SparseSemiStructuredTensorCUSPARSELT, SparseSemiStructuredTensorCUTLASS
+from torch.sparse._semi_structured_conversions import sparse_semi_structured_from_dense_cutlass
 
 from llmc.errors import UserError
 
-MULTIPLES = {torch.float16: (32, 64), torch.bfloat16: (32, 64), torch.float32: (32, 32)}
-"""What (rows, columns) must be multiples of, for either of torch's two backends."""
+MULTIPLES = {torch.float16: (32, 64), torch.bfloat16: (32, 64)}
+"""What (rows, columns) must be multiples of, for either of torch's two backends.
+
+Not float32: there torch keeps one of every two weights, and drops the other of a 2:4 pair without a word.
+"""
+WEIGHT_BYTES = 1.125
+"""Of a weight, zeros included: half of the 16-bit values, and two 2-bit positions for every four."""
 LEAST_ROWS = 1024
 """Rows of x below which nobody has seen 2:4 win; it isn't tried there."""
 REPEATS = 7
 
 Product = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoOfFour:
+    """What torch's 2:4 type holds, which is opaque: its layout is the backend's."""
+
+    packed: Tensor
+    """The kept values, of float16 or bfloat16; with cuSPARSELt's positions behind them."""
+    meta: Tensor | None
+    """CUTLASS's positions; None for cuSPARSELt."""
+    n_out: int
+    n_in: int
+
+    @classmethod
+    def of(cls, weight: Tensor) -> TwoOfFour:
+        """The matrix `weight` (out, in), 2:4 sparse. On a CPU it is CUTLASS's layout, which torch makes there too."""
+        n_out, n_in = weight.shape
+        if weight.device.type == "cpu":
+            check_shape(weight)
+            packed, meta = sparse_semi_structured_from_dense_cutlass(weight.contiguous())  # type: ignore[no-untyped-call]
+            found = cls(packed=packed, meta=meta, n_out=n_out, n_in=n_in)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch says once that the type is a prototype
+                _ = found.typed
+            return found
+        made = compressed(weight)
+        return cls(packed=made.packed, meta=made.meta, n_out=n_out, n_in=n_in)  # type: ignore[attr-defined]
+
+    @property
+    def typed(self) -> Tensor:
+        """The matrix in torch's type, without a copy."""
+        kind = SparseSemiStructuredTensorCUSPARSELT if self.meta is None else SparseSemiStructuredTensorCUTLASS
+        return kind(torch.Size((self.n_out, self.n_in)), self.packed, self.meta, None, None, None)
+
+    def dense(self) -> Tensor:
+        """The matrix (out, in). cuSPARSELt has no way back: there it is the product with the unit matrix."""
+        return self.typed.to_dense()
+
+
+def matmul(x: Tensor, weight: TwoOfFour, bias: Tensor | None) -> Tensor:
+    """x W^T + bias by torch's product, which fills rows of x up to eight. Shapes: x (rows, in) -> (rows, out)."""
+    return torch.nn.functional.linear(x, weight.typed, bias)
 
 
 def check_shape(weight: Tensor) -> None:
@@ -30,7 +80,7 @@ def check_shape(weight: Tensor) -> None:
             f"2:4 products take no matrix of {tuple(weight.shape)}",
             hint=f"rows must be a multiple of {needed[0]} and columns of {needed[1]}; run it dense",
         )
-    kept = weight.view(-1, 4).count_nonzero(dim=1)
+    kept = weight.reshape(-1, 4).count_nonzero(dim=1)
     if int(kept.max()) > 2:
         raise UserError("the matrix is not 2:4 sparse: four neighbours have more than two weights", hint="prune 2:4")
 

@@ -1,8 +1,16 @@
-"""y = W x for an unstructured sparse W stored as values and 4-bit gaps, and one to a few rows of x."""
+"""y = W x for an unstructured sparse W stored as values and 4-bit gaps, for one to a few rows of x; and W itself."""
 
 from __future__ import annotations
 
 from llmc.kernels._triton_compat import jit, tl
+
+
+@jit
+def columns_spanned(g):
+    """How many columns a lane's eight entries span; g (lanes,) int32, a gap in each four bits."""
+    pairs = (g & 0x0F0F0F0F) + ((g >> 4) & 0x0F0F0F0F)
+    pairs = pairs + (pairs >> 8)
+    return ((pairs + (pairs >> 16)) & 0xFF) + 8
 
 
 @jit
@@ -23,9 +31,7 @@ def gap_matvec_kernel(x, values, gaps, starts, out, n_out, x_stride, LANES: tl.c
     acc = tl.zeros((LANES,), tl.float32)
     for block in tl.range(first, last, num_stages=STAGES):
         g = tl.load(gaps + block * LANES + lane, eviction_policy="evict_first")
-        pairs = (g & 0x0F0F0F0F) + ((g >> 4) & 0x0F0F0F0F)
-        pairs = pairs + (pairs >> 8)
-        total = ((pairs + (pairs >> 16)) & 0xFF) + 8  # the columns that this lane's eight values span
+        total = columns_spanned(g)
         c = tl.cumsum(total, 0) - total + col
         col += tl.sum(total, 0)
         for p in tl.static_range(4):
@@ -36,3 +42,30 @@ def gap_matvec_kernel(x, values, gaps, starts, out, n_out, x_stride, LANES: tl.c
                 acc += value * tl.load(x + c).to(tl.float32)
                 c += 1
     tl.store(out + m * n_out + row, tl.sum(acc, 0).to(out.dtype.element_ty))
+
+
+@jit
+def gap_dense_kernel(values, gaps, starts, out, n_in, LANES: tl.constexpr, STAGES: tl.constexpr):
+    """One row of W, by one warp, written where it belongs; out (n_out, n_in) is all 0. Grid: (n_out,).
+
+    Entries as for `gap_matvec_kernel`. Zeros are not written: they bridge gaps, or fill a last block beyond n_in.
+    """
+    row = tl.program_id(0)
+    lane = tl.arange(0, LANES)
+    out += row.to(tl.int64) * n_in
+    first = tl.load(starts + row)
+    last = tl.load(starts + row + 1)
+    col = 0
+    for block in tl.range(first, last, num_stages=STAGES):
+        g = tl.load(gaps + block * LANES + lane, eviction_policy="evict_first")
+        total = columns_spanned(g)
+        c = tl.cumsum(total, 0) - total + col
+        col += tl.sum(total, 0)
+        for p in tl.static_range(4):
+            word = tl.load(values + (block * 4 + p) * LANES + lane, eviction_policy="evict_first")
+            for h in tl.static_range(2):
+                c += (g >> (8 * p + 4 * h)) & 15
+                bits = (word >> (16 * h)).to(tl.int16)
+                value = bits.to(tl.float16, bitcast=True).to(tl.float32)
+                tl.store(out + c, value.to(out.dtype.element_ty), mask=bits != 0)
+                c += 1

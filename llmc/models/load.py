@@ -41,9 +41,9 @@ def load_model(
 
     Quantised layers stay packed in memory, pruned ones without their zeros, low-rank ones two factors. `kernels` says
     how packed and pruned layers compute: "exact" unpacks each in every call and gives the dense model's outputs bit for
-    bit; "fast" computes with the packed codes in bfloat16 and with sparse weights where the device has something
-    faster than dense for them, and logs a warning where it hasn't; "dense" unpacks once, when loading. A quantisation
-    that only transformers reads is loaded by it, with a warning that names the reason.
+    bit; "fast" computes with the packed codes in bfloat16 and with sparse weights where the device has a product for
+    them, and logs a warning where it hasn't; "dense" unpacks once, when loading. A quantisation that only transformers
+    reads is loaded by it, with a warning that names the reason.
 
     Every parameter must come from the files: a model with a parameter that transformers would fill at random is
     refused, because its numbers would look like a measurement.

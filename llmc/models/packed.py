@@ -38,8 +38,8 @@ logger = logging.getLogger(__name__)
 
 Kernels = Literal["exact", "fast", "dense"]
 """How packed layers compute. exact: unpacked one at a time in every call, for the dequantised or pruned model's outputs
-bit for bit. fast: with the packed codes where the device has a product for them, rounded to bfloat16, and with sparse
-weights where that is faster than dense. dense: unpacked once, when loaded."""
+bit for bit. fast: with the packed codes or the sparse weights where the device has a product for them, codes rounded to
+bfloat16. dense: unpacked once, when loaded."""
 METHOD = "llmc-packed"
 
 

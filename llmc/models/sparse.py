@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from llmc.errors import UserError
-from llmc.kernels.cpu_sparse import fast_sparse_linear
+from llmc.kernels.fast_sparse import fast_sparse_linear
 from llmc.kernels.sparse_linear import SparseLinear
 from llmc.models.checkpoint import Checkpoint
 from llmc.models.memory import tensor_bytes
@@ -84,6 +84,8 @@ class _SparseLoader(AwaitingLoader):
 
     def _sparse(self, weight: Tensor, awaiting: AwaitingCodes) -> nn.Module | str:
         """The layer that holds `weight` sparse, or the reason to hold it dense, as a clause."""
+        if self.kernels == "fast":
+            weight = weight + 0.0  # what was pruned by a product with a mask has -0.0, a zero here like any other
         kept = n_kept(weight)
         if Bitmask.bytes_of(weight, kept) > (1 - LEAST_SAVED) * weight.nbytes:
             return f"without their zeros they would take more than {100 * (1 - LEAST_SAVED):.0f} % of their bytes"

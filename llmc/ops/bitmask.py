@@ -13,6 +13,8 @@ from torch import Tensor
 
 BLOCK = 1 << 18
 """Weights that are unpacked at a time: their positions, 8 bytes each, about fill a core's second cache."""
+BLOCKS_ANYWHERE = 64
+"""Blocks at a time on other devices, where each is some launches and its positions take 8 bytes a weight."""
 _WORDS = {2: torch.int16, 4: torch.int32}
 """What the bits of a weight are looked at as, by its bytes."""
 
@@ -71,9 +73,12 @@ def row_blocks(rows: int, columns: int) -> list[slice]:
 def unpack(values: Tensor, mask: Tensor, n_in: int, starts: list[int], dtype: torch.dtype) -> Tensor:
     """The dense matrix (out, in) in `dtype`, on the device of `values`; `starts` is what `Bitmask.starts` gives."""
     dense = torch.zeros((len(mask), n_in), dtype=dtype, device=values.device)
-    fill_ = _fill_on_cpu_ if values.device.type == "cpu" else fill_anywhere_
-    for block, rows in enumerate(row_blocks(len(mask), n_in)):
-        fill_(dense[rows], values[starts[block] : starts[block + 1]].to(dtype), mask[rows])
+    fill_, at_once = _WAYS.get(values.device.type, (fill_anywhere_, BLOCKS_ANYWHERE))
+    blocks = row_blocks(len(mask), n_in)
+    for first in range(0, len(blocks), at_once):
+        last = min(first + at_once, len(blocks))
+        rows = slice(blocks[first].start, blocks[last - 1].stop)
+        fill_(dense[rows], values[starts[first] : starts[last]].to(dtype), mask[rows])
     return dense
 
 
@@ -94,3 +99,7 @@ def fill_anywhere_(dense: Tensor, kept: Tensor, mask: Tensor) -> None:
     shifts = torch.arange(8, device=mask.device, dtype=torch.uint8)
     bits = (mask.unsqueeze(-1) >> shifts & 1).flatten(1)[:, : dense.shape[1]]
     dense.masked_scatter_(bits.bool(), kept)
+
+
+_WAYS = {"cpu": (_fill_on_cpu_, 1)}
+"""By the type of a device, what fills in zeros there and how many blocks at a time."""

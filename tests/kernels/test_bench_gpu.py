@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 
-from bench import gpu_baselines, gpu_fewer
+from bench import gpu_baselines, gpu_fewer, gpu_gates
 from bench.gpu_baselines import baselines, symmetric
 from bench.gpu_session import Session
-from llmc.kernels import tuned_tiles
+from llmc.kernels import sparse_ops, tuned_tiles
 from llmc.kernels.tuned_tiles import read, tuned
 
 
@@ -61,10 +61,36 @@ def test_baselines_are_compared_before_they_are_timed(monkeypatch):
     assert "off by" in baselines(weight)["tinygemm"]
 
 
-def test_two_of_four_and_low_rank_pairs_run_on_a_cpu_and_say_what_stands_in(session):
+def test_sparse_two_of_four_and_low_rank_run_on_a_cpu_and_say_what_stands_in(session):
+    pytest.importorskip("triton", reason="the interpreter comes with triton")
+    gpu_fewer.sparse(session)
     gpu_fewer.two_of_four(session)
     gpu_fewer.low_rank(session)
     found = lines(session)
     assert {line.get("stand_in") for line in found if line["block"] == "2:4"} == {"dense"}
     assert [line["kernel"] for line in found if line["block"] == "low rank"] == ["bf16 pair", "W4 pair"]
+    assert [line["kernel"] for line in found if line["block"] == "2:4"] == ["2:4", "gaps"] * 2
+    both = [(line["m"], line["kernel"]) for line in found if line["block"] == "sparse"]
+    assert both == [(1, "written out"), (1, "by gaps"), (4, "written out"), (4, "by gaps")]
     assert all(line["dry"] for line in found) and not session.failed
+
+
+def test_no_gate_passes_over_a_product_that_is_no_number():
+    exact = torch.ones(2, 3, dtype=torch.float64)
+    assert gpu_gates.excess(exact.half(), exact) <= 0
+    for broken in (float("nan"), float("inf")):
+        assert max(0.0, gpu_gates.excess(exact.half() * broken, exact)) == float("inf")
+
+
+@pytest.mark.parametrize("gate", [gpu_gates.gap_layers, gpu_gates.two_of_four_layers])
+def test_gates_of_sparse_layers_see_a_product_that_forgets_a_column(monkeypatch, gate):
+    assert 0 <= gate("cpu", True, False).error <= gate("cpu", True, False).bound
+    for name in ("gap_matmul", "two_of_four_matmul"):
+        product = getattr(sparse_ops, name)
+
+        def forgets(x, *others, product=product):
+            return product(torch.cat([x[:, :-1], 0 * x[:, -1:]], 1), *others)
+
+        monkeypatch.setattr(sparse_ops, name, forgets)
+    found = gate("cpu", True, False)
+    assert found.error > found.bound

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from llmc.errors import UserError
-from llmc.kernels import gap_sparse, gpu_ops, gpu_setting, lut, select, select_ops, sweep_ops
+from llmc.kernels import gap_sparse, gpu_ops, gpu_setting, lut, select, select_ops, sparse_ops, sweep_ops
 from llmc.kernels.pack import planar
 from llmc.kernels.reference import dequantised
+from llmc.kernels.semi_structured import TwoOfFour
 from llmc.ops import masks
 from llmc.ops.factor import feedback
 from llmc.ops.grid import fit_grid
@@ -45,6 +46,8 @@ def both_ways():
     planes = lut.planes_of(normal(3, 20, 256) > 0, normal(3, 20, 2), normal(20, 2), 128)
     sparse = (normal(9, 256, seed=4) * (torch.rand(9, 256, generator=draw(5)) > 0.7)).half()
     gaps = gap_sparse.encode(sparse)
+    pruned = (normal(32, 256, seed=7) * masks.keep_n_of_m(normal(32, 256, seed=8), Pattern(2, 4))).half()
+    pairs, half, bias = TwoOfFour.of(pruned), x.half(), normal(32).half()
     left, right, cost = normal(20, 5), normal(5, 256), normal(64).abs()
     weight, factors, fitted = column_sweep_problem()
     swept = plain_sweep(weight, factors, SweepSettings(grid=fitted))
@@ -73,8 +76,17 @@ def both_ways():
             (x, planes.words, planes.alpha, planes.offset, 128, 20, 256, 1),
         ),
         "gap_matmul": (
-            lambda: gpu_ops.gap_matmul(x, gaps), product(sparse),
+            lambda: sparse_ops.gap_matmul(x, gaps), product(sparse),
             (x, gaps.values, gaps.gaps, gaps.starts, gaps.n_in, gaps.reach),
+        ),
+        "gap_dense": (
+            lambda: sparse_ops.gap_dense(gaps, torch.float32), sparse.float(),
+            (gaps.values, gaps.gaps, gaps.starts, gaps.n_in, gaps.reach, torch.float32),
+        ),
+        "two_of_four_matmul": (
+            lambda: sparse_ops.two_of_four_matmul(half, pairs, bias),
+            (half.double() @ pruned.double().T + bias.double()).half(),
+            (half, pairs.packed, pairs.meta, bias, 32, 256),
         ),
         "low_rank_matmul": (lambda: gpu_ops.low_rank_matmul(x, left, right), product(left @ right), (x, left, right)),
         "drop_lowest": (
@@ -134,7 +146,7 @@ def test_an_operator_compiles_in_one_graph(name, backend):
 
 KERNELS = {
     "wq_matmul": gpu_ops._wq_cuda, "wq_matmul symmetric": gpu_ops._wq_cuda, "table_matmul": gpu_ops._table_cuda,
-    "plane_matmul": gpu_ops._plane_cuda, "gap_matmul": gpu_ops._gap_cuda,
+    "plane_matmul": gpu_ops._plane_cuda, "gap_matmul": sparse_ops._gap_cuda, "gap_dense": sparse_ops._written_cuda,
     "low_rank_matmul": gpu_ops._low_rank_anywhere, "drop_lowest": select_ops._drop_lowest_cuda,
     "drop_lowest cost": select_ops._drop_lowest_cuda, "drop_lowest_of_all": select.drop_lowest_of_all,
     "keep_n_of_m": select_ops._keep_n_of_m_cuda,

@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from llmc.kernels.cpu_sparse import MANY_ROWS, CsrLinear, fast_sparse_linear
+from llmc.kernels.cpu_sparse import MANY_ROWS, CsrLinear, csr_linear
 from llmc.kernels.sparse_linear import SparseLinear
 from llmc.models.memory import tensor_bytes
+from llmc.ops import bitmask
 from llmc.ops.bitmask import Bitmask, n_kept
 from tests.ops.test_bitmask import draw
 
@@ -37,6 +38,25 @@ def test_exact_is_the_dense_layer_bit_for_bit(dtype, shape, bias):
         and "density=0.4" in repr(layer)
         and not [k for k in layer.state_dict() if k != "bias"]
     )
+
+
+def test_exact_reaches_its_device_whole_and_unpacks_there():
+    """On a device without memory: shapes, dtypes and devices are checked by torch, and nothing is left on the CPU."""
+    layer = layers(SparseLinear, 45, 61, 0.5, torch.bfloat16, True)[0]
+    starts = layer.starts
+    layer = layer.to("meta")
+    assert {t.device.type for t in (*layer.parameters(), *layer.buffers())} == {"meta"} and layer.starts is starts
+    assert not [name for name, value in vars(layer).items() if isinstance(value, torch.Tensor)]
+    y = layer(torch.empty(2, 3, 61, dtype=torch.bfloat16, device="meta"))
+    assert y.shape == (2, 3, 45) and y.device.type == "meta" and y.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_exact_is_bit_for_bit_the_same_the_way_of_other_devices(monkeypatch, dtype):
+    monkeypatch.delitem(bitmask._WAYS, "cpu")
+    layer, dense = layers(SparseLinear, 45, 61, 0.5, dtype, True)
+    x = torch.randn(7, 61).to(dtype)
+    assert torch.equal(layer(x), dense(x))
 
 
 def test_half_precision_values_serve_wider_activations():
@@ -75,13 +95,10 @@ def test_csr_takes_eight_bytes_a_kept_weight():
 
 
 @needs_mkl
-def test_fast_is_csr_from_its_density_on_and_else_says_why():
-    cpu = torch.device("cpu")
-
-    def made(density, dtype, device=cpu):
+def test_csr_is_made_from_its_density_on_and_else_says_why():
+    def made(density, dtype):
         weight = draw(100, 100, density, dtype)
-        return fast_sparse_linear(weight, n_kept(weight), None, dtype, device)
+        return csr_linear(weight, n_kept(weight), None, dtype)
 
     assert isinstance(made(0.1, torch.bfloat16), CsrLinear) and isinstance(made(0.19, torch.float32), CsrLinear)
     assert "fewer than 90 % zeros" in made(0.19, torch.bfloat16) and "fewer than 80 % zeros" in made(0.3, torch.float32)
-    assert "the device cuda" in made(0.1, torch.bfloat16, torch.device("cuda"))

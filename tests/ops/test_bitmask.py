@@ -66,14 +66,17 @@ def test_matrices_that_are_not_contiguous():
     assert torch.equal(back(Bitmask.of(weight), torch.float32), weight) and n_kept(weight) == int((weight != 0).sum())
 
 
-def test_the_way_of_other_devices_gives_the_same():
-    weight = draw(600, 901, 0.3, torch.bfloat16)
-    packed = Bitmask.of(weight)
-    assert len(row_blocks(*weight.shape)) > 2
-    dense = torch.zeros_like(weight)
-    for rows, first, last in zip(row_blocks(*weight.shape), packed.starts(), packed.starts()[1:], strict=False):
-        bitmask.fill_anywhere_(dense[rows], packed.values[first:last], packed.mask[rows])
-    assert torch.equal(dense, weight)
+@pytest.mark.parametrize("at_once", [1, 2, 64])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_way_of_other_devices_gives_the_same_bits(monkeypatch, at_once, dtype):
+    monkeypatch.delitem(bitmask._WAYS, "cpu")
+    monkeypatch.setattr(bitmask, "BLOCKS_ANYWHERE", at_once)
+    weight = draw(900, 901, 0.3, dtype)
+    weight[3, :3] = torch.tensor([-0.0, float("nan"), -float("inf")])
+    weight[500:] = 0
+    assert len(row_blocks(*weight.shape)) == 4
+    assert torch.equal(words(back(Bitmask.of(weight), dtype)), words(weight))
+    assert back(Bitmask.of(weight[:0]), dtype).shape == (0, 901)
 
 
 def test_a_dtype_without_words_is_refused():

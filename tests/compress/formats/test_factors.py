@@ -56,6 +56,20 @@ def test_the_product_of_the_two_is_never_made(tmp_path):
     assert (24, 16) in made and not made & (shapes | {shape[::-1] for shape in shapes})
 
 
+@pytest.mark.parametrize("kernels", ["exact", "fast", "dense"])
+def test_the_two_reach_any_device_and_stay_two(tmp_path, kernels):
+    """On a device without memory: every tensor has to have come along. No word of `kernels` makes them one."""
+    model = make_llama(torch.bfloat16)
+    write_checkpoint(tmp_path, model, FORMAT, {n: halves(m.weight.data, 16) for n, m in block_linears(model).items()})
+    loaded = load_model(tmp_path, kernels=kernels)
+    layers = [module for module in loaded.modules() if isinstance(module, FactoredLinear)]
+    held = sum(tensor.nbytes for layer in layers for tensor in (*layer.parameters(), *layer.buffers()))
+    assert held == sum(2 * 16 * sum(m.weight.shape) for m in block_linears(model).values()) and len(layers) == 14
+    loaded = loaded.to("meta")
+    assert {t.device.type for t in (*loaded.parameters(), *loaded.buffers())} == {"meta"}
+    assert loaded(torch.empty(2, 5, dtype=torch.int64, device="meta")).logits.shape == (2, 5, 128)
+
+
 def test_half_precision_stays_half(tmp_path):
     model = make_llama(torch.bfloat16)
     reference = write_checkpoint(
