@@ -145,7 +145,9 @@ def one_side(args: argparse.Namespace) -> None:
     chosen = [requests[i] for i in numbers]
     if args.side == "engine":
         from llmc.evaluate.engine import Engine
+        from llmc.kernels.onednn_linear import use_onednn_
 
+        use_onednn_(model)  # as `llmc eval` has it
         lm = Engine(model, words, batch_tokens=args.batch_tokens)
     else:
         from lm_eval.models.huggingface import HFLM

@@ -14,7 +14,7 @@ from torch import Tensor
 from llmc.evaluate.beginnings import Beginnings
 from llmc.evaluate.caches import repeated
 from llmc.evaluate.encoding import Encoder
-from llmc.evaluate.network import Network, padded_left
+from llmc.evaluate.network import Network, most_likely, padded_left
 from llmc.evaluate.prefix_tree import Row
 from llmc.evaluate.prefixes import Group, plan, unshared
 from llmc.evaluate.running import Running, States
@@ -196,7 +196,7 @@ class Writer:
                 running.keep(rows)
                 growing = {i: growing[row] for i, row in enumerate(rows)}
             logits = running.step()
-            best = logits.argmax(-1).tolist()
+            best = most_likely(logits).tolist()
             for row, each in list(growing.items()):
                 if self._grow(each, logits[row], best[row]):
                     done.append((each.index, self._finish(each)))

@@ -12,9 +12,13 @@ from torch import Tensor
 
 from llmc.evaluate.beginnings import Beginnings
 from llmc.evaluate.caches import frozen
-from llmc.evaluate.network import Network
+from llmc.evaluate.network import Network, most_likely
 from llmc.evaluate.prefix_tree import Row
 from llmc.evaluate.prefixes import plan, unshared
+
+
+ROWS_AT_ONCE = 8
+"""Positions whose logits are summed together: what is in between stays in the cache, for twice the speed."""
 
 
 class Target(NamedTuple):
@@ -100,10 +104,10 @@ def _scores(parts: Iterable[Tensor], targets: Sequence[Target], pairs: Sequence[
         here = ((where >= len(best)) & (where < len(best) + len(part))).nonzero().flatten()
         rows = (where[here] - len(best)).to(part.device)
         tokens = what[here].to(part.device)
-        likeliest = part.argmax(-1)
-        normaliser = part.float().logsumexp(-1)
+        likeliest = most_likely(part)
+        normaliser = torch.cat([few.float().logsumexp(-1) for few in part.split(ROWS_AT_ONCE)])
         gains[here] = (part[rows, tokens].float() - normaliser[rows]).double().cpu()
-        hits[here] = (likeliest[rows] == tokens).cpu()
+        hits[here] = likeliest[rows.cpu()] == what[here]
         best += likeliest.tolist()
     gained, hit = gains.tolist(), hits.tolist()
     scores, start = [], 0
