@@ -47,12 +47,14 @@ def _line(x: torch.Tensor, weights: list[torch.Tensor], turns: int) -> None:
     times: dict[bool, list[float]] = {True: [], False: []}
     for turn in range(turns + 1):
         for onednn in (turn % 2 == 0, turn % 2 == 1):
-            with mock.patch.object(product, "_mkl_holds_back", lambda onednn=onednn: onednn):
-                with mock.patch.object(product, "LEAST", 0):
-                    start = time.perf_counter()
-                    for i in range(repeats):
-                        product.linear(x, weights[i % len(weights)])
-                    taken = (time.perf_counter() - start) / repeats
+            with (
+                mock.patch.object(product, "_mkl_holds_back", lambda onednn=onednn: onednn),
+                mock.patch.object(product, "LEAST", 0),
+            ):
+                start = time.perf_counter()
+                for i in range(repeats):
+                    product.linear(x, weights[i % len(weights)])
+                taken = (time.perf_counter() - start) / repeats
             if turn:  # the first warms up
                 times[onednn].append(1e6 * taken)
     ratios = [own / other for own, other in zip(times[False], times[True], strict=True)]
