@@ -89,9 +89,9 @@ class _Sweep:
     def run(self) -> Swept:
         """The result in the original order of columns."""
         self._settle(0, len(self.current))
-        return Swept(
-            _restored(self.current, self.order), None if self.mask is None else _restored(self.mask, self.order)
-        )
+        keep = None if self.mask is None else _restored(self.mask, self.order)
+        # What `short` held is done with; memory that was in use before is filled in half the time of new memory.
+        return Swept(_restored(self.current, self.order, self.short), keep)
 
     def _settle(self, start: int, stop: int) -> None:
         """Settle columns [start, stop), which have had all feedback from those before them."""
@@ -165,6 +165,9 @@ def _in_order(matrix: Tensor, order: Tensor | None) -> Tensor:
     return turned if order is None else turned.index_select(0, order)  # whole rows: 4 times as fast as columns
 
 
-def _restored(matrix: Tensor, order: Tensor | None) -> Tensor:
-    """The inverse of `_in_order`."""
-    return (matrix if order is None else matrix.index_select(0, order.argsort())).T.contiguous()
+def _restored(matrix: Tensor, order: Tensor | None, room: Tensor | None = None) -> Tensor:
+    """The inverse of `_in_order`, in the memory of `room` if that is given."""
+    rows = matrix if order is None else matrix.index_select(0, order.argsort())
+    if room is None:
+        return rows.T.contiguous()
+    return room.view(rows.shape[::-1]).copy_(rows.T)
