@@ -105,7 +105,7 @@ def _scores(parts: Iterable[Tensor], targets: Sequence[Target], pairs: Sequence[
         rows = (where[here] - len(best)).to(part.device)
         tokens = what[here].to(part.device)
         likeliest = most_likely(part)
-        normaliser = torch.cat([few.float().logsumexp(-1) for few in part.split(ROWS_AT_ONCE)])
+        normaliser = torch.cat([few.float().logsumexp(-1) for few in torch.split(part, ROWS_AT_ONCE)])
         gains[here] = (part[rows, tokens].float() - normaliser[rows]).double().cpu()
         hits[here] = likeliest[rows.cpu()] == what[here]
         best += likeliest.tolist()
