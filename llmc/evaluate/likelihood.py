@@ -16,7 +16,6 @@ from llmc.evaluate.network import Network, most_likely
 from llmc.evaluate.prefix_tree import Row
 from llmc.evaluate.prefixes import plan, unshared
 
-
 ROWS_AT_ONCE = 8
 """Positions whose logits are summed together: what is in between stays in the cache, for twice the speed."""
 
