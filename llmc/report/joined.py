@@ -217,5 +217,13 @@ def _unpaired(dense: MetricFacts, other: MetricFacts | None, n: int, confidence:
         half = float(stats.norm.ppf(0.5 + confidence / 2)) * stderr
         low, high = value - half, value + half
     return Difference(
-        value=value, low=low, high=high, confidence=confidence, n=n, n_clusters=n, route="unpaired", stderr=stderr
+        value=value,
+        low=low,
+        high=high,
+        confidence=confidence,
+        n=n,
+        n_clusters=n,
+        route="unpaired",
+        stderr=stderr,
+        largest=None if dense.largest_change is None else dense.largest_change / scale,
     )

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmc.errors import NotComparable
+from llmc.evaluate.estimate import Estimate, Range
 from llmc.evaluate.intervals import cluster_mean, share_interval
 from llmc.evaluate.paired import Difference, paired_difference
+from llmc.evaluate.task import SHARE
 from llmc.report.policy import CompareSection
 from llmc.report.runs import MetricFacts, Run, TaskResult
 from llmc.report.samples import Samples
@@ -171,11 +173,15 @@ def measure(pair: TaskPair, metric: str, confidence: float) -> Measured:
     if facts.kind == "gap":
         dense, other = _upright(dense), _upright(other)
     clusters = np.unique(pair.clusters[usable], return_inverse=True)[1].astype(np.int64)
-    levels = (_level(dense, clusters, confidence), _level(other, clusters, confidence))
+    possible = facts.possible
+    levels = (_level(dense, clusters, confidence, possible), _level(other, clusters, confidence, possible))
     shares = bool(dense.size) and min(dense.min(), other.min()) >= 0 and max(dense.max(), other.max()) <= 1
     scale = 1.0 if shares or facts.kind == "gap" or not dense.size else abs(float(dense.mean())) or 1.0
     turned = [marks / scale if facts.direction == "higher" else _turn(marks, scale) for marks in (dense, other)]
-    found = paired_difference(turned[0], turned[1], clusters, confidence=confidence) if dense.size else None
+    largest = None if facts.largest_change is None else facts.largest_change / scale
+    found = None
+    if dense.size:
+        found = paired_difference(turned[0], turned[1], clusters, confidence=confidence, largest=largest)
     return Measured(
         difference=found,
         dense=levels[0],
@@ -200,17 +206,18 @@ def _turn(marks: Floats, scale: float) -> Floats:
     return 1.0 - marks if scale == 1.0 else -marks / scale
 
 
-def _level(marks: Floats, clusters: Rows, confidence: float) -> Level | None:
+def _level(marks: Floats, clusters: Rows, confidence: float, possible: Range) -> Level | None:
     mean = cluster_mean(marks, clusters)
     if mean is None:
         return None
     student = mean.edges(confidence)
     if student is None:
         return Level(value=mean.value, low=None, high=None)
-    low, high = student
     if np.isin(marks, (0.0, 1.0)).all():
         wilson = share_interval(int(marks.sum()), marks.size, confidence)
-        low, high = max(0.0, min(low, wilson[0])), min(1.0, max(high, wilson[1]))
+        student = min(student[0], wilson[0]), max(student[1], wilson[1])
+        possible = SHARE
+    low, high = Estimate(mean.value, ci95=student).within(possible).ci95 or student
     return Level(value=mean.value, low=low, high=high)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 from llmc.evaluate.estimate import Estimate, proportion
-from llmc.evaluate.task import Metric
+from llmc.evaluate.task import SHARE, Metric
 from llmc.trust.scorers.refusals import refused
 
 _WORDS = """
@@ -28,8 +28,8 @@ METRICS: Mapping[str, Metric] = {
     "refused": Metric(direction="lower", kind="proportion"),
     "empty": Metric(direction="lower", kind="proportion"),
     "degenerate": Metric(direction="lower", kind="proportion"),
-    "collapsed": Metric(direction="lower", kind="statistic"),
-    "score": Metric(direction="higher", kind="statistic"),
+    "collapsed": Metric(direction="lower", kind="statistic", range=SHARE),
+    "score": Metric(kind="statistic", range=(0.0, 100.0)),
 }
 
 

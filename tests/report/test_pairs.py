@@ -102,6 +102,36 @@ def test_marks_below_0_are_measured_against_denses_size_and_keep_their_direction
     assert row.unit == "% of dense" and row.change.value == pytest.approx(sign * 50.0)
 
 
+def edit_metric(run, **facts):
+    data = json.loads((run / "results.json").read_text())
+    data["tasks"]["trust/fairness"]["metrics"]["right"] |= facts
+    (run / "results.json").write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize("possible", [[0.0, 1.0], None])
+def test_levels_and_changes_are_shown_within_what_is_possible(judge, runs, possible):
+    """Three clusters near both ends; a run from before ranges were written shows them as they are."""
+    for run, marks in zip(runs, ((0.9, 0.1, 0.8), (0.0, 0.9, 0.1)), strict=True):
+        edit_lines(
+            run / FILE,
+            lambda i, line, marks=marks: {**line, "marks": {"right": marks[i % 3]}, "cluster": f"c{i % 3}"},
+        )
+        edit_metric(run, kind="mean", **({} if possible is None else {"range": possible}))
+    _, row = fairness(judge(runs[0], [runs[1]]))
+    edges = [row.dense.low, row.dense.high, row.change.low / 100, row.change.high / 100]
+    if possible is None:
+        assert edges[0] < 0 and edges[1] > 1 and edges[2] < -1 and edges[3] > 1
+    else:
+        assert edges == [0.0, 1.0, -1.0, 1.0] and "−100.0 to +100.0" in row.sentence
+
+
+def test_a_statistics_interval_in_an_old_run_is_shown_within_its_range(judge, runs):
+    for run in runs:
+        edit_metric(run, kind="statistic", range=[0.0, 1.0], value=0.95, stderr=0.6, ci95=[-0.2, 2.1])
+    _, row = fairness(judge(runs[0], [runs[1]]))
+    assert (row.dense.low, row.dense.high) == (0.0, 1.0) and (row.change.low, row.change.high) == (-100.0, 100.0)
+
+
 def _with_gaps(run, gap, spread=0.1):
     """Marks of a gap between two groups: plus or minus twice a probability, so that their mean is the gap."""
 
