@@ -91,6 +91,14 @@ class MetricFacts(_Form):
         return Metric(kind=self.kind, range=self.range).possible
 
     @property
+    def share(self) -> float | None:
+        """What a value is divided by to become a share: 1, or 100 where it ends there; None on an open scale."""
+        least, greatest = self.possible
+        if least is None or greatest is None:
+            return None
+        return 100.0 if greatest == 100.0 else 1.0
+
+    @property
     def largest_change(self) -> float | None:
         """The most that two runs can differ by; None where that has no end. Of a gap the sizes are compared."""
         least, greatest = self.possible

@@ -95,9 +95,7 @@ def test_marks_below_0_are_measured_against_denses_size_and_keep_their_direction
     """Dense about -2, compressed 1.5 times that: 50 % of dense, worse where higher is better."""
     for run, times in zip(runs, (1.0, 1.5), strict=True):
         edit_lines(run / FILE, lambda i, line, times=times: {**line, "marks": {"right": -times * (2 + i % 5 / 10)}})
-        data = json.loads((run / "results.json").read_text())
-        data["tasks"]["trust/fairness"]["metrics"]["right"]["direction"] = direction
-        (run / "results.json").write_text(json.dumps(data))
+        edit_metric(run, kind="mean", direction=direction)
     _, row = fairness(judge(runs[0], [runs[1]]))
     assert row.unit == "% of dense" and row.change.value == pytest.approx(sign * 50.0)
 
@@ -130,6 +128,32 @@ def test_a_statistics_interval_in_an_old_run_is_shown_within_its_range(judge, ru
         edit_metric(run, kind="statistic", range=[0.0, 1.0], value=0.95, stderr=0.6, ci95=[-0.2, 2.1])
     _, row = fairness(judge(runs[0], [runs[1]]))
     assert (row.dense.low, row.dense.high) == (0.0, 1.0) and (row.change.low, row.change.high) == (-100.0, 100.0)
+
+
+@pytest.mark.parametrize(
+    ("possible", "factor", "unit", "change"),
+    [
+        ([0.0, 1.0], 1, "points", -20),
+        ([0.0, 100.0], 100, "points", -20),
+        ([-1.0, 1.0], 1, "points", -20),
+        ([0.0, None], 1, "% of dense", -50),
+        ([None, None], 1, "points", -20),  # nothing is known of it, and all marks lie in [0, 1]
+    ],
+)
+@pytest.mark.parametrize("kind", ["mean", "statistic"])
+def test_whether_a_change_is_in_points_is_declared_and_not_guessed(judge, runs, possible, factor, unit, change, kind):
+    """Nats below 1 are no shares, a score of 0 to 100 is one."""
+    for run, level in zip(runs, (0.4, 0.2), strict=True):
+
+        def marked(i, line, level=level):
+            mark = factor * (level + (i % 3 - 1) / 10)
+            return {**line, "marks": {"right": mark}, "cluster": None}
+
+        edit_lines(run / FILE, marked)
+        edit_metric(run, kind=kind, range=possible, value=factor * level, stderr=0.01 * factor, ci95=None)
+    _, row = fairness(judge(runs[0], [runs[1]]))
+    assert row.unit == unit and row.change.value == pytest.approx(change, abs=0.3)
+    assert row.tolerance == (3.0 if unit == "points" else 5.0)
 
 
 def _with_gaps(run, gap, spread=0.1):
