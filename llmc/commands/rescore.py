@@ -40,7 +40,7 @@ def rescore(
             continue
         writer.write_samples(name, again[name].samples)
         results["tasks"][name] = again[name].results
-        manifest["tasks"][name] = {**manifest["tasks"][name], "scorer": scorer}
+        manifest["tasks"][name] = {**manifest["tasks"][name], "scorer": scorer, "version": own[name].version}
     results["dimensions"] = {one.name: dimension_result(one, results["tasks"]) for one in dimensions}
     writer.finish(manifest, results)
     typer.echo(table(results))

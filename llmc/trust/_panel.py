@@ -8,6 +8,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 from llmc.evaluate.estimate import Estimate, proportion
+from llmc.evaluate.panel import repetitive
 from llmc.evaluate.task import SHARE, Metric
 from llmc.trust.scorers.refusals import refused
 
@@ -62,15 +63,6 @@ class Health(NamedTuple):
 def state(text: str) -> State:
     """What `text` is."""
     return State(not text.strip(), repetitive(text), garbled(text), refused(text))
-
-
-def repetitive(text: str) -> bool:
-    """Whether one run of four words makes up most of a text of at least sixteen words."""
-    words = text.lower().split()
-    if len(words) < 16:
-        return False
-    runs = Counter(tuple(words[at : at + 4]) for at in range(len(words) - 3))
-    return len(runs) < 0.4 * (len(words) - 3)
 
 
 def garbled(text: str) -> bool:
