@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from llmc.errors import NotComparable
 from llmc.evaluate.estimate import Estimate, Range
+from llmc.evaluate.gaps import upright
 from llmc.evaluate.intervals import cluster_mean, share_interval
 from llmc.evaluate.paired import Difference, paired_difference
 from llmc.evaluate.task import SHARE
@@ -179,7 +180,8 @@ def measure(pair: TaskPair, metric: str, confidence: float) -> Measured:
     usable = has_dense & has_other
     dense, other = dense[usable], other[usable]
     if facts.kind == "gap":
-        dense, other = _upright(dense), _upright(other)
+        settings = [pair.dense.strata[row] for row in pair.dense_rows[usable]]
+        dense, other = upright(dense, settings), upright(other, settings)
     clusters = np.unique(pair.clusters[usable], return_inverse=True)[1].astype(np.int64)
     possible = facts.possible
     levels = (_level(dense, clusters, confidence, possible), _level(other, clusters, confidence, possible))
@@ -202,11 +204,6 @@ def measure(pair: TaskPair, metric: str, confidence: float) -> Measured:
         dense_marks=turned[0],
         compressed_marks=turned[1],
     )
-
-
-def _upright(marks: Floats) -> Floats:
-    """A gap's marks with the sign that makes their mean positive: its size is what is bad, whichever side it is on."""
-    return -marks if marks.size and marks.mean() < 0 else marks
 
 
 def share_scale(facts: MetricFacts, values: Floats) -> float | None:

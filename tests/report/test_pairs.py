@@ -181,3 +181,20 @@ def test_a_gap_is_compared_by_its_size_in_points_whichever_group_it_favours(judg
     assert row.unit == "points" and row.change.value == pytest.approx(change)
     assert (row.dense.value, row.compressed.value) == (pytest.approx(abs(dense)), pytest.approx(abs(compressed)))
     assert not health.notes
+
+
+def test_gaps_of_two_settings_that_lean_to_either_side_do_not_cancel(judge, runs):
+    """Dense treats both alike in both settings; compressed prefers one group by 0.4 here and the other there."""
+    for run, gap in zip(runs, (0.0, 0.4), strict=True):
+        _with_gaps(run, gap)
+        edit_lines(
+            run / FILE,
+            lambda i, line, gap=gap: {
+                **line,
+                "stratum": f"s{i % 4 // 2}",
+                "marks": {"right": line["marks"]["right"] - (2 * gap if i % 4 > 1 else 0)},
+            },
+        )
+    _, row = fairness(judge(runs[0], [runs[1]]))
+    assert row.change.value == pytest.approx(-40, abs=1) and row.compressed.value == pytest.approx(0.4, abs=0.01)
+    assert row.code == "lost"
