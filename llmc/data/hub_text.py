@@ -1,18 +1,12 @@
-"""Texts on the hub at one revision, read row by row; a machine without a network hears so at once."""
+"""Texts on the hub at one revision, read row by row."""
 
 from __future__ import annotations
 
-import ssl
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from urllib.error import HTTPError, URLError
 
+from llmc.data.hub import offline, unreachable
 from llmc.errors import UserError
-
-PATIENCE = 30
-"""Seconds that a slow network has to answer the first request."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +34,9 @@ PINNED = {
 def hub_text(name: str) -> Iterator[str]:
     """The rows of a pinned text; from the local cache where the hub can't be reached, else a `UserError`."""
     pinned = PINNED[name]
-    why = _unreachable()
+    why = unreachable()
     try:
-        with _offline(why is not None):
+        with offline(why is not None):
             from datasets import load_dataset
 
             rows = load_dataset(
@@ -60,39 +54,3 @@ def hub_text(name: str) -> Iterator[str]:
             f"the calibration text {name} ({pinned.repository}) can't be fetched: {said}",
             hint="give a local text, JSONL or Parquet file instead",
         ) from error
-
-
-def _unreachable() -> str | None:
-    """Why the hub can't be reached, in words; None where it can be, or where its library has been told to stay offline.
-
-    One request tells: the hub's library asks five times, and waits longer each time, before it says so.
-    """
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return None
-    request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
-    try:
-        with urllib.request.urlopen(request, timeout=PATIENCE):
-            return None
-    except HTTPError:
-        return None
-    except (URLError, OSError) as error:
-        reason = error.reason if isinstance(error, URLError) else error
-        # Somebody answered; which certificates hold is for the hub's library to say.
-        return None if isinstance(reason, ssl.SSLError) else f"{constants.ENDPOINT} can't be reached ({reason})"
-
-
-@contextmanager
-def _offline(offline: bool) -> Iterator[None]:
-    """Keep the hub's libraries from the network meanwhile; what they have in their cache they give."""
-    from datasets import config
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_OFFLINE, config.HF_HUB_OFFLINE
-    if offline:
-        constants.HF_HUB_OFFLINE = config.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE, config.HF_HUB_OFFLINE = before

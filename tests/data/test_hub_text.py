@@ -11,7 +11,7 @@ import pytest
 from datasets import config
 from huggingface_hub import constants
 
-from llmc.data import hub_text as module
+from llmc.data import hub as module
 from llmc.data.hub_text import hub_text
 from llmc.errors import UserError
 
