@@ -72,6 +72,8 @@ MISTAKES = {
     "twice": (["--method", "rtn", "--bits", "4", "--set", "bits=3"], "bits is given twice: 4 and 3"),
     "ranks": (["--method", "svd", "--rank-ratio", "0.5", "--set", "rank=4"], "rank 4 and rank_ratio 0.5 exclude"),
     "recipe": (["--recipe", "nowhere.yaml"], "nowhere.yaml"),
+    "idle": (["--method", "magnitude", "--samples", "64"], "--samples has no meaning here"),
+    "idle length": (["--method", "rtn", "--seq-len", "64"], "--seq-len has no meaning here"),
 }
 
 

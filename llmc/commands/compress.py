@@ -10,6 +10,8 @@ import typer
 
 from llmc.errors import UserError
 
+SAMPLES = 128
+
 
 def compress(
     model: Annotated[str, typer.Argument(help="A checkpoint directory, a downloaded hub name, or 'mini'.")],
@@ -28,7 +30,7 @@ def compress(
         str | None,
         typer.Option(help="Text for the statistics: a .txt, .jsonl or .parquet file, mini, c4, wikitext2, or none."),
     ] = None,
-    samples: Annotated[int, typer.Option(help="Calibration sequences.")] = 128,
+    samples: Annotated[int, typer.Option(help="Calibration sequences.")] = SAMPLES,
     seq_len: Annotated[int | None, typer.Option(help="Tokens a sequence; at most 2048 and the model's limit.")] = None,
     seed: Annotated[int, typer.Option(help="Decides which calibration sequences are drawn.")] = 0,
     format_: Annotated[
@@ -62,6 +64,11 @@ def compress(
         calibration=calibration, samples=samples, seq_len=seq_len, seed=seed, format_name=format_, device=device,
         dtype=dtype, resume=resume, overwrite=overwrite, max_shard_gb=max_shard_gb, command=_command(),
     )  # fmt: skip
+    if job.calibration is None and (samples != SAMPLES or seq_len is not None):
+        option = "--seq-len" if samples == SAMPLES else "--samples"
+        raise UserError(
+            f"{option} has no meaning here: nothing is calibrated", hint="leave it out, or add --calibration"
+        )
     render(run(job, dry_run=dry_run, as_json=as_json), as_json=as_json)
 
 
