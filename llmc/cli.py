@@ -21,7 +21,6 @@ app = typer.Typer(
     name="llmc",
     help="Compress a language model, then measure what it still knows and how far it can still be trusted.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from llmc.commands import _completion
 from llmc.errors import UserError
 
 SAMPLES = 128
@@ -16,7 +17,12 @@ SAMPLES = 128
 def compress(
     model: Annotated[str, typer.Argument(help="A checkpoint directory, a downloaded hub name, or 'mini'.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the compressed checkpoint goes.")],
-    method: Annotated[str | None, typer.Option("--method", "-m", help="One method; `llmc methods` lists them.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method", "-m", autocompletion=_completion.methods, help="One method; `llmc methods` lists them."
+        ),
+    ] = None,
     recipe: Annotated[Path | None, typer.Option(help="A YAML file with several stages, run in a row.")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the method; repeatable.")

@@ -9,15 +9,27 @@ from typing import Annotated
 
 import typer
 
+from llmc.commands import _completion
+
 
 def evaluate(
     model: Annotated[str, typer.Argument(help="A checkpoint directory, a downloaded hub name, or 'mini'.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the run goes.")],
-    suite: Annotated[str | None, typer.Option(help="Suites, separated by commas: kick, trust.")] = None,
+    suite: Annotated[
+        str | None, typer.Option(autocompletion=_completion.suites, help="Suites, separated by commas: kick, trust.")
+    ] = None,
     tasks: Annotated[str | None, typer.Option(help="Single tasks, ours or lm-eval's, separated by commas.")] = None,
     task_folder: Annotated[list[Path] | None, typer.Option(help="A folder of lm-eval task files; repeatable.")] = None,
-    scale: Annotated[str, typer.Option(help="mini (made up, no download), quick or full (real data).")] = "quick",
-    mode: Annotated[str, typer.Option(help="fixed, or compat: the published protocol, faults included.")] = "fixed",
+    scale: Annotated[
+        str,
+        typer.Option(autocompletion=_completion.scales, help="mini (made up, no download), quick or full (real data)."),
+    ] = "quick",
+    mode: Annotated[
+        str,
+        typer.Option(
+            autocompletion=_completion.modes, help="fixed, or compat: the published protocol, faults included."
+        ),
+    ] = "fixed",
     data_root: Annotated[Path | None, typer.Option(help="Folder with the real data.")] = None,
     backend: Annotated[str, typer.Option(help="engine, or an lm-eval model class: hf, vllm, …")] = "engine",
     backend_arg: Annotated[

@@ -8,14 +8,24 @@ from typing import Annotated
 
 import typer
 
+from llmc.commands import _completion
+
 
 def run(
     model: Annotated[str, typer.Argument(help="A checkpoint directory, a downloaded hub name, or 'mini'.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where models, runs and the report go.")],
     recipe: Annotated[list[Path], typer.Option(help="A recipe file; repeat it to compare several.")],
-    suite: Annotated[str, typer.Option(help="kick, trust, or both with a comma.")] = "kick",
-    scale: Annotated[str, typer.Option(help="mini (made up, no download), quick or full (real data).")] = "quick",
-    mode: Annotated[str, typer.Option(help="fixed, or compat for the published protocol bug for bug.")] = "fixed",
+    suite: Annotated[
+        str, typer.Option(autocompletion=_completion.suites, help="kick, trust, or both with a comma.")
+    ] = "kick",
+    scale: Annotated[
+        str,
+        typer.Option(autocompletion=_completion.scales, help="mini (made up, no download), quick or full (real data)."),
+    ] = "quick",
+    mode: Annotated[
+        str,
+        typer.Option(autocompletion=_completion.modes, help="fixed, or compat for the published protocol bug for bug."),
+    ] = "fixed",
     data_root: Annotated[Path | None, typer.Option(help="The folder with the real data of quick and full.")] = None,
     limit: Annotated[int | None, typer.Option(help="Items a task at most.")] = None,
     seed: Annotated[int, typer.Option(help="For calibration and sampling.")] = 0,
