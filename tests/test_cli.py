@@ -46,6 +46,17 @@ def test_every_command_has_help(capsys):
             assert code == 0 and info.name in out
 
 
+def test_help_shows_switches_without_a_value_and_first_steps_first(capsys):
+    _, out, _ = llmc("compress", "--help", capsys=capsys)
+    assert "--overwrite" in out and "<bool>" not in out and "MODEL" in out
+    _, out, _ = llmc("data", "verify", "--help", capsys=capsys)
+    assert "<bool>" not in out
+    _, out, _ = llmc("--help", capsys=capsys)
+    assert "<bool>" not in out and "llmc demo" in out
+    places = [out.index(f"\n│ {name} ") for name in ("demo", "compress", "eval", "compare", "gate", "baseline")]
+    assert places == sorted(places)
+
+
 @pytest.fixture
 def dense(tmp_path):
     save_tiny("llama", tmp_path / "dense")

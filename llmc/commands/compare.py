@@ -15,13 +15,15 @@ MAX_HTML_MB = 8.0
 
 def compare(
     dense: Annotated[Path, typer.Argument(metavar="DENSE_RUN", help="The run of the dense model.")],
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs of compressed models.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Runs of compressed models.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="A new directory for the report.")] = None,
-    policy: Annotated[Path | None, typer.Option(help="Tolerances, as `llmc gate` reads them.")] = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="gate.toml with the losses allowed; the built-in rules without it.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier report.")] = False,
-    redact: Annotated[bool, typer.Option("--redact", help="Write ids of items and none of their text.")] = False,
+    redact: Annotated[bool, typer.Option("--redact", help="Write the ids of items and none of their text.")] = False,
     max_html_mb: Annotated[
-        float, typer.Option(help="Largest page; text beyond it stays in items.jsonl.gz.")
+        float, typer.Option(help="Size of the page at most; text beyond it is in items.jsonl.gz alone.")
     ] = MAX_HTML_MB,
     as_json: Annotated[bool, typer.Option("--json", help="Print comparison.json instead of tables.")] = False,
 ) -> None:

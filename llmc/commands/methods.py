@@ -12,7 +12,10 @@ from llmc.commands import _completion
 
 def methods(
     name: Annotated[
-        str | None, typer.Argument(autocompletion=_completion.methods, help="One method; all of them when left out.")
+        str | None,
+        typer.Argument(
+            metavar="NAME", autocompletion=_completion.methods, help="One method; all of them when left out."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:

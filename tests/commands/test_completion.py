@@ -28,7 +28,7 @@ def test_a_second_suite_is_offered_behind_a_comma_and_none_twice():
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("llmc comp", ["compare", "compress"]),
+        ("llmc comp", ["compress", "compare"]),
         ("llmc compress mini --method s", ["sparsegpt", "svd"]),
         ("llmc eval mini --suite kick,", ["kick,trust"]),
         ("llmc run mini --scale q", ["quick"]),
