@@ -15,13 +15,15 @@ from typer.exceptions import TyperException
 
 import llmc.commands
 from llmc._version import __version__
+from llmc.commands._help import Command, Group, place
 from llmc.errors import Exit, UserError, disk_sentence
 
 app = typer.Typer(
     name="llmc",
+    cls=Group,
     help="Compress a language model, then measure what it still knows and how far it can still be trusted.",
+    epilog="`llmc demo` shows all of it on a small model inside the package, in minutes and without a network.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -49,14 +51,16 @@ def _root(
 
 
 def _gather() -> None:
-    for info in sorted(pkgutil.iter_modules(llmc.commands.__path__), key=lambda info: info.name):
+    for info in sorted(pkgutil.iter_modules(llmc.commands.__path__), key=lambda info: place(info.name)):
         if info.name.startswith("_"):
             continue
         command = importlib.import_module(f"llmc.commands.{info.name}").COMMAND
         if isinstance(command, typer.Typer):
-            app.add_typer(command, name=info.name)
+            for part in command.registered_commands:
+                part.cls = Command
+            app.add_typer(command, name=info.name, cls=Group)
         else:
-            app.command(name=info.name)(command)
+            app.command(name=info.name, cls=Command)(command)
 
 
 _gather()

@@ -46,6 +46,17 @@ def test_every_command_has_help(capsys):
             assert code == 0 and info.name in out
 
 
+def test_help_shows_switches_without_a_value_and_first_steps_first(capsys):
+    _, out, _ = llmc("compress", "--help", capsys=capsys)
+    assert "--overwrite" in out and "<bool>" not in out and "MODEL" in out
+    _, out, _ = llmc("data", "verify", "--help", capsys=capsys)
+    assert "<bool>" not in out
+    _, out, _ = llmc("--help", capsys=capsys)
+    assert "<bool>" not in out and "llmc demo" in out
+    places = [out.index(f"\n│ {name} ") for name in ("demo", "compress", "eval", "compare", "gate", "baseline")]
+    assert places == sorted(places)
+
+
 @pytest.fixture
 def dense(tmp_path):
     save_tiny("llama", tmp_path / "dense")
@@ -72,6 +83,8 @@ MISTAKES = {
     "twice": (["--method", "rtn", "--bits", "4", "--set", "bits=3"], "bits is given twice: 4 and 3"),
     "ranks": (["--method", "svd", "--rank-ratio", "0.5", "--set", "rank=4"], "rank 4 and rank_ratio 0.5 exclude"),
     "recipe": (["--recipe", "nowhere.yaml"], "nowhere.yaml"),
+    "idle": (["--method", "magnitude", "--samples", "64"], "--samples has no meaning here"),
+    "idle length": (["--method", "rtn", "--seq-len", "64"], "--seq-len has no meaning here"),
 }
 
 

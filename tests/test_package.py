@@ -1,6 +1,7 @@
 """What is in the package's folders is in the wheel too."""
 
 import fnmatch
+import re
 from pathlib import Path
 
 try:
@@ -21,3 +22,11 @@ def test_every_file_beside_the_code_is_package_data():
     ]
     assert beside
     assert [name for name in beside if not any(fnmatch.fnmatch(name, p) for p in patterns)] == []
+
+
+def test_every_extra_is_for_something_that_the_code_names():
+    """`ray` was offered for long with nothing behind it."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    code = "\n".join(path.read_text() for path in (ROOT / "llmc").rglob("*.py"))
+    names = [re.split(r"[\[<>=;]", need)[0] for extra, needs in extras.items() if extra != "dev" for need in needs]
+    assert len(names) >= 4 and [name for name in names if not re.search(rf"\b{name}\b", code)] == []

@@ -19,7 +19,8 @@ from llmc.compress._manifest import Manifest
 from llmc.compress._method import Balances, Method, Needs
 from llmc.compress._plan import Job, plan
 from llmc.compress._recipe import build, methods, read_recipe, settings_of
-from llmc.data.calibration import PINNED, Calibration, calibrate, check_source
+from llmc.data.calibration import Calibration, calibrate, check_source
+from llmc.data.hub_text import PINNED
 from llmc.errors import UserError
 from llmc.models.config import decoder_config
 from llmc.models.layout import output_dtype

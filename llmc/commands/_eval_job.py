@@ -106,8 +106,9 @@ def run(job: EvalJob, report: Report) -> dict[str, Any]:
     quiet()
     if not job.online:
         offline()
-    writer = RunWriter(job.out, resume=job.resume)
     chosen, dimensions, others = _chosen(job)
+    _refuse_idle_options(job, chosen, others)
+    writer = RunWriter(job.out, resume=job.resume)
     judges = [_judge(text) for text in job.judges]
     dense = Run(job.dense_run) if job.dense_run is not None else None
     directory = resolve(job.model)
@@ -179,6 +180,21 @@ def _chosen(job: EvalJob) -> tuple[list[Task], list[Any], list[str]]:
         else:
             others.append(name)
     return list(chosen.values()), dimensions, others
+
+
+def _refuse_idle_options(job: EvalJob, chosen: Sequence[Task], others: Sequence[str]) -> None:
+    """Raises `UserError` for an option that nothing chosen reads: silence would pass for what was asked."""
+    ours, trust = "a task of kick or trust", "a task of the suite trust"
+    idle = (
+        ("--scorer", job.scorer is not None and not any(each.suite == "trust" for each in chosen), trust),
+        ("--mode", job.mode != "fixed" and not chosen, ours),
+        ("--task-folder", bool(job.task_folders) and not others, "a task of lm-eval's"),
+        ("--dense-run", job.dense_run is not None and not job.judges, "--judge"),
+        ("--batch-tokens", job.batch_tokens != BATCH_TOKENS and job.backend != "engine", "--backend engine"),
+    )
+    for option, given, reader in idle:
+        if given:
+            raise UserError(f"{option} has no meaning without {reader}", hint="leave it out")
 
 
 def _hub_name(model: str) -> str | None:

@@ -16,7 +16,7 @@ Folder = Annotated[Path, typer.Option("--folder", help="Where baselines are kept
 
 @COMMAND.command()
 def save(
-    name: Annotated[str, typer.Argument(help="Letters, digits, dots, dashes, underscores.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Letters, digits, dots, dashes, underscores.")],
     run: Annotated[Path, typer.Argument(metavar="DENSE_RUN", help="A complete run of the dense model.")],
     folder: Folder = Path(".llmc/baselines"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a baseline of that name.")] = False,

@@ -10,20 +10,29 @@ import typer
 
 
 def bench(
-    models: Annotated[list[str], typer.Argument(help="Checkpoint directories; the first is what the others are to.")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write everything as JSON here.")] = None,
+    models: Annotated[
+        list[str],
+        typer.Argument(metavar="MODEL", help="Checkpoint directories; the others are compared with the first."),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write everything that was measured here, as JSON.")
+    ] = None,
     into: Annotated[
         list[Path] | None,
-        typer.Option(metavar="RUN", help="A model's run, for bench.json, which gate and report read; one a model."),
+        typer.Option(
+            metavar="RUN", help="The run of each model, in the models' order: gate and report read its bench.json."
+        ),
     ] = None,
     batch: Annotated[str, typer.Option(help="Sequences at a time, separated by commas.")] = "1,8,32",
     prompt_tokens: Annotated[int, typer.Option(help="Tokens of each prompt.")] = 512,
-    new_tokens: Annotated[int, typer.Option(help="Tokens written after it.")] = 32,
-    repeats: Annotated[int, typer.Option(help="Turns of all models.")] = 5,
+    new_tokens: Annotated[int, typer.Option(help="Tokens written after each prompt.")] = 32,
+    repeats: Annotated[int, typer.Option(help="How often each model is measured, all in turn.")] = 5,
     seed: Annotated[int, typer.Option(help="Decides the prompts.")] = 0,
     threads: Annotated[int | None, typer.Option(help="Processor threads; by default torch's choice.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
-    dtype: Annotated[str, typer.Option(help="Of all models. auto: bfloat16, or float32 on a CPU without it.")] = "auto",
+    dtype: Annotated[
+        str, typer.Option(help="What all models compute in. auto: bfloat16, or float32 on a CPU without it.")
+    ] = "auto",
     kernels: Annotated[str, typer.Option(help="How packed layers compute: fast, exact or dense.")] = "fast",
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:

@@ -8,15 +8,23 @@ from typing import Annotated
 
 import typer
 
+from llmc.errors import UserError
+
+MAX_HTML_MB = 8.0
+
 
 def compare(
     dense: Annotated[Path, typer.Argument(metavar="DENSE_RUN", help="The run of the dense model.")],
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs of compressed models.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Runs of compressed models.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="A new directory for the report.")] = None,
-    policy: Annotated[Path | None, typer.Option(help="Tolerances, as `llmc gate` reads them.")] = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="gate.toml with the losses allowed; the built-in rules without it.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier report.")] = False,
-    redact: Annotated[bool, typer.Option("--redact", help="Write ids of items and none of their text.")] = False,
-    max_html_mb: Annotated[float, typer.Option(help="Largest page; text beyond it stays in items.jsonl.gz.")] = 8.0,
+    redact: Annotated[bool, typer.Option("--redact", help="Write the ids of items and none of their text.")] = False,
+    max_html_mb: Annotated[
+        float, typer.Option(help="Size of the page at most; text beyond it is in items.jsonl.gz alone.")
+    ] = MAX_HTML_MB,
     as_json: Annotated[bool, typer.Option("--json", help="Print comparison.json instead of tables.")] = False,
 ) -> None:
     """Compare compressed runs with DENSE_RUN, item by item: what is kept, what is lost, and how sure that is."""
@@ -25,6 +33,10 @@ def compare(
     from llmc.report.terminal import print_comparison
     from llmc.report.write import to_json, write_report
 
+    if out is None:
+        asked = {"--overwrite": overwrite, "--redact": redact, "--max-html-mb": max_html_mb != MAX_HTML_MB}
+        for option in (name for name, given in asked.items() if given):
+            raise UserError(f"{option} has no meaning without --out", hint="give --out DIR, or leave it out")
     options = PageOptions(max_mb=max_html_mb, redact=redact)
     compared = judged(dense, runs, policy, command=sys.argv)
     written = [] if out is None else write_report(compared, out, options, overwrite=overwrite)

@@ -8,34 +8,34 @@ from typing import Annotated
 
 import typer
 
+from llmc.commands import _options
 from llmc.errors import UserError
+
+SAMPLES = 128
 
 
 def compress(
-    model: Annotated[str, typer.Argument(help="A checkpoint directory, a downloaded hub name, or 'mini'.")],
+    model: Annotated[str, _options.MODEL],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the compressed checkpoint goes.")],
-    method: Annotated[str | None, typer.Option("--method", "-m", help="One method; `llmc methods` lists them.")] = None,
+    method: Annotated[str | None, _options.METHOD] = None,
     recipe: Annotated[Path | None, typer.Option(help="A YAML file with several stages, run in a row.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the method; repeatable.")
+    set_: Annotated[list[str] | None, _options.SET] = None,
+    sparsity: Annotated[float | None, typer.Option(help="Fraction of weights set to zero, such as 0.5.")] = None,
+    pattern: Annotated[str | None, typer.Option(help="N:M keeps N of every M weights of a row, such as 2:4.")] = None,
+    bits: Annotated[int | None, typer.Option(help="Bits that a quantised weight takes, such as 4.")] = None,
+    group_size: Annotated[
+        int | None, typer.Option(help="Weights of a row that share a scale; -1 for the whole row.")
     ] = None,
-    sparsity: Annotated[float | None, typer.Option(help="Fraction of weights removed.")] = None,
-    pattern: Annotated[str | None, typer.Option(help="N:M = keep N of every M inputs, such as 2:4.")] = None,
-    bits: Annotated[int | None, typer.Option(help="Bits of a quantised weight.")] = None,
-    group_size: Annotated[int | None, typer.Option(help="Inputs that share a scale; -1 for the whole row.")] = None,
-    rank_ratio: Annotated[float | None, typer.Option(help="Fraction of parameters that a low rank keeps.")] = None,
-    calibration: Annotated[
-        str | None,
-        typer.Option(help="Text for the statistics: a .txt, .jsonl or .parquet file, mini, c4, wikitext2, or none."),
+    rank_ratio: Annotated[
+        float | None, typer.Option(help="Fraction of parameters that the factors of svd keep.")
     ] = None,
-    samples: Annotated[int, typer.Option(help="Calibration sequences.")] = 128,
-    seq_len: Annotated[int | None, typer.Option(help="Tokens a sequence; at most 2048 and the model's limit.")] = None,
+    calibration: Annotated[str | None, _options.CALIBRATION] = None,
+    samples: Annotated[int, _options.SEQUENCES] = SAMPLES,
+    seq_len: Annotated[int | None, _options.SEQ_LEN] = None,
     seed: Annotated[int, typer.Option(help="Decides which calibration sequences are drawn.")] = 0,
-    format_: Annotated[
-        str | None, typer.Option("--format", help="How the result is stored; by default what most loaders read.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto keeps the checkpoint's; or float32, bfloat16, float16.")] = "auto",
+    format_: Annotated[str | None, _options.FORMAT] = None,
+    device: Annotated[str, _options.DEVICE] = "auto",
+    dtype: Annotated[str, _options.STORED] = "auto",
     max_shard_gb: Annotated[float, typer.Option(help="Largest weight file, in GB.")] = 5.0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run of the same command.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run wrote.")] = False,
@@ -62,6 +62,11 @@ def compress(
         calibration=calibration, samples=samples, seq_len=seq_len, seed=seed, format_name=format_, device=device,
         dtype=dtype, resume=resume, overwrite=overwrite, max_shard_gb=max_shard_gb, command=_command(),
     )  # fmt: skip
+    if job.calibration is None and (samples != SAMPLES or seq_len is not None):
+        option = "--seq-len" if samples == SAMPLES else "--samples"
+        raise UserError(
+            f"{option} has no meaning here: nothing is calibrated", hint="leave it out, or add --calibration"
+        )
     render(run(job, dry_run=dry_run, as_json=as_json), as_json=as_json)
 
 

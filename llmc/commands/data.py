@@ -11,7 +11,7 @@ import typer
 from llmc.errors import UserError
 
 app = typer.Typer(help="List, fetch and check the datasets that --data-root holds.", no_args_is_help=True)
-Root = Annotated[Path, typer.Option("--data-root", help="Folder with the real data.")]
+Root = Annotated[Path, typer.Option("--data-root", help="Folder of the real data, one folder a dataset inside.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -33,7 +33,11 @@ def list_(as_json: AsJson = False) -> None:
 
 @app.command()
 def verify(
-    data_root: Root, names: Annotated[list[str] | None, typer.Argument()] = None, as_json: AsJson = False
+    data_root: Root,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Datasets; all of them when left out.")
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Check every file's sha256; exit code 2 when one is missing or changed."""
     from llmc.data.pinned import dataset, datasets
@@ -59,7 +63,8 @@ def verify(
 
 @app.command()
 def pull(
-    data_root: Root, names: Annotated[list[str], typer.Argument(help="Datasets, as `llmc data list` names them.")]
+    data_root: Root,
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Datasets, as `llmc data list` names them.")],
 ) -> None:
     """Fetch datasets from their authors' addresses; a file counts only when its sha256 is right."""
     from llmc.data.pinned import dataset, fetch

@@ -20,7 +20,9 @@ def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Where models, runs and the report go.")] = Path("demo"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier demo wrote.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished demo.")] = False,
-    limit: Annotated[int | None, typer.Option(help="Items a task at most; all of them when left out.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="At most this many items a task; all of them when left out.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:
     """Compress the embedded model three ways, ask all four what they know, and write the report that compares them."""

@@ -9,37 +9,32 @@ from typing import Annotated
 
 import typer
 
+from llmc.commands import _options
+
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A checkpoint directory, a downloaded hub name, or 'mini'.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where the run goes.")],
-    suite: Annotated[str | None, typer.Option(help="Suites, separated by commas: kick, trust.")] = None,
-    tasks: Annotated[str | None, typer.Option(help="Single tasks, ours or lm-eval's, separated by commas.")] = None,
+    model: Annotated[str, _options.MODEL],
+    out: Annotated[Path, typer.Option("--out", "-o", help="A new directory for the run.")],
+    suite: Annotated[str | None, _options.SUITE] = None,
+    tasks: Annotated[str | None, _options.TASKS] = None,
     task_folder: Annotated[list[Path] | None, typer.Option(help="A folder of lm-eval task files; repeatable.")] = None,
-    scale: Annotated[str, typer.Option(help="mini (made up, no download), quick or full (real data).")] = "quick",
-    mode: Annotated[str, typer.Option(help="fixed, or compat: the published protocol, faults included.")] = "fixed",
-    data_root: Annotated[Path | None, typer.Option(help="Folder with the real data.")] = None,
-    backend: Annotated[str, typer.Option(help="engine, or an lm-eval model class: hf, vllm, …")] = "engine",
-    backend_arg: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An argument of another backend; repeatable.")
-    ] = None,
-    batch_tokens: Annotated[int, typer.Option(help="Padded tokens of a batch.")] = 2048,
-    limit: Annotated[int | None, typer.Option(help="At most this many items a task.")] = None,
+    scale: Annotated[str, _options.SCALE] = "quick",
+    mode: Annotated[str, _options.MODE] = "fixed",
+    data_root: Annotated[Path | None, _options.DATA_ROOT] = None,
+    backend: Annotated[str, _options.BACKEND] = "engine",
+    backend_arg: Annotated[list[str] | None, _options.BACKEND_ARG] = None,
+    batch_tokens: Annotated[int, typer.Option(help="Most tokens of a batch, padding included; of the engine.")] = 2048,
+    limit: Annotated[int | None, _options.LIMIT] = None,
     seed: Annotated[int, typer.Option(help="Decides every sampled answer and every random choice.")] = 0,
-    scorer: Annotated[
-        str | None, typer.Option(help="A named version of the marking rules, where there are several.")
-    ] = None,
-    judge: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME[=MODEL]", help="rouge, reference-likelihood, dense-likelihood, kl, nli, pairwise."),
-    ] = None,
-    dense_run: Annotated[Path | None, typer.Option(help="The dense model's run, whose answers judges hold up.")] = None,
+    scorer: Annotated[str | None, _options.SCORER] = None,
+    judge: Annotated[list[str] | None, _options.JUDGE] = None,
+    dense_run: Annotated[Path | None, _options.DENSE_RUN] = None,
     label: Annotated[str | None, typer.Option(help="What reports call the model; else its folder's name.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+    device: Annotated[str, _options.DEVICE] = "auto",
     dtype: Annotated[
         str, typer.Option(help="auto: float32 on a CPU, else the checkpoint's; or a torch dtype.")
     ] = "auto",
-    kernels: Annotated[str, typer.Option(help="Packed layers: exact, fast (in bfloat16) or dense.")] = "exact",
+    kernels: Annotated[str, _options.KERNELS] = "exact",
     chat: Annotated[bool, typer.Option(help="Use the model's chat template where it has one.")] = True,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Leave out tasks that can't be asked (no data).")

@@ -24,7 +24,9 @@ def gate(
         typer.Option(metavar="NAME", help="Compare with this saved baseline: `llmc gate --baseline NAME RUN`."),
     ] = None,
     baselines: Annotated[Path, typer.Option(help="Where baselines are kept.")] = Path(".llmc/baselines"),
-    policy: Annotated[Path | None, typer.Option(help="gate.toml; without it the built-in rules are asked.")] = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="gate.toml with the losses allowed; the built-in rules without it.")
+    ] = None,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML here.")] = None,
     json_: Annotated[Path | None, typer.Option("--json", help="Write comparison.json here; - prints it.")] = None,
     markdown: Annotated[

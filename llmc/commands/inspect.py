@@ -9,9 +9,12 @@ import typer
 
 
 def inspect(
-    directory: Annotated[Path, typer.Argument(help="A directory that llmc compress wrote.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A directory that `llmc compress` wrote.")],
     worst: Annotated[
-        int, typer.Option(min=0, help="Show only so many matrices, worst output error first; 0 shows all.")
+        int,
+        typer.Option(
+            min=0, help="Show only this many matrices, those with the largest output error first; 0 shows all."
+        ),
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole manifest as JSON.")] = False,
 ) -> None:

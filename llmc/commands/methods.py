@@ -7,9 +7,16 @@ from typing import Annotated
 
 import typer
 
+from llmc.commands import _completion
+
 
 def methods(
-    name: Annotated[str | None, typer.Argument(help="One method; all of them when left out.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME", autocompletion=_completion.methods, help="One method; all of them when left out."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """List the compression methods with their settings, defaults and papers."""

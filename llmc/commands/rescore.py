@@ -9,12 +9,12 @@ import typer
 
 
 def rescore(
-    run: Annotated[Path, typer.Argument(help="A finished run with the suite trust.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run with the suite trust.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the new run goes.")],
-    scorer: Annotated[str, typer.Option(help="v0, v1 or vC; toxicity=NAME beside it or alone.")],
+    scorer: Annotated[str, typer.Option(help="Marking rules: v0, v1 or vC, toxicity=NAME, or both with a comma.")],
     data_root: Annotated[Path | None, typer.Option(help="Folder with the data of the run; not for mini.")] = None,
 ) -> None:
-    """Mark the stored answers of RUN again; no model is needed. What a scorer doesn't touch is copied."""
+    """Mark the stored answers of RUN by other rules of the suite trust; no model is needed, and the rest is copied."""
     from llmc.catalog import catalog
     from llmc.commands._eval_job import dimension_result
     from llmc.commands._eval_table import table
@@ -40,7 +40,7 @@ def rescore(
             continue
         writer.write_samples(name, again[name].samples)
         results["tasks"][name] = again[name].results
-        manifest["tasks"][name] = {**manifest["tasks"][name], "scorer": scorer}
+        manifest["tasks"][name] = {**manifest["tasks"][name], "scorer": scorer, "version": own[name].version}
     results["dimensions"] = {one.name: dimension_result(one, results["tasks"]) for one in dimensions}
     writer.finish(manifest, results)
     typer.echo(table(results))

@@ -8,22 +8,28 @@ from typing import Annotated
 
 import typer
 
+from llmc.commands import _options
+
 
 def run(
-    model: Annotated[str, typer.Argument(help="A checkpoint directory, a downloaded hub name, or 'mini'.")],
+    model: Annotated[str, _options.MODEL],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where models, runs and the report go.")],
-    recipe: Annotated[list[Path], typer.Option(help="A recipe file; repeat it to compare several.")],
-    suite: Annotated[str, typer.Option(help="kick, trust, or both with a comma.")] = "kick",
-    scale: Annotated[str, typer.Option(help="mini (made up, no download), quick or full (real data).")] = "quick",
-    mode: Annotated[str, typer.Option(help="fixed, or compat for the published protocol bug for bug.")] = "fixed",
-    data_root: Annotated[Path | None, typer.Option(help="The folder with the real data of quick and full.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Items a task at most.")] = None,
-    seed: Annotated[int, typer.Option(help="For calibration and sampling.")] = 0,
-    calibration: Annotated[str | None, typer.Option(help="Calibration text, as for `llmc compress`.")] = None,
-    samples: Annotated[int, typer.Option(help="Calibration sequences.")] = 128,
-    seq_len: Annotated[int | None, typer.Option(help="Tokens a calibration sequence.")] = None,
-    format_: Annotated[str | None, typer.Option("--format", help="How compressed models are stored.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+    recipe: Annotated[
+        list[Path], typer.Option(help="A YAML file with a model's stages; repeat it to compare several.")
+    ],
+    suite: Annotated[str, _options.SUITE] = "kick",
+    scale: Annotated[str, _options.SCALE] = "quick",
+    mode: Annotated[str, _options.MODE] = "fixed",
+    data_root: Annotated[Path | None, _options.DATA_ROOT] = None,
+    limit: Annotated[int | None, _options.LIMIT] = None,
+    seed: Annotated[int, typer.Option(help="Decides the calibration text and every sampled answer.")] = 0,
+    calibration: Annotated[str | None, typer.Option(help="Text to calibrate on, as for `llmc compress`.")] = None,
+    samples: Annotated[int, _options.SEQUENCES] = 128,
+    seq_len: Annotated[int | None, typer.Option(help="Tokens of each.")] = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", help="How compressed models are stored, as for `llmc compress`.")
+    ] = None,
+    device: Annotated[str, _options.DEVICE] = "auto",
     policy: Annotated[Path | None, typer.Option(help="gate.toml; the built-in rules without it.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run in --out.")] = False,
 ) -> None:

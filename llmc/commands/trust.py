@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-COMMAND = typer.Typer(help="Tools of the trust suite.", no_args_is_help=True)
+COMMAND = typer.Typer(help="Tools of the suite trust: how good a toxicity scorer is.", no_args_is_help=True)
 
 
 @COMMAND.callback()
@@ -18,7 +18,7 @@ def _group() -> None:
 
 @COMMAND.command()
 def calibrate(
-    scorer: Annotated[str, typer.Argument(help="Toxicity scorer, NAME or NAME:SETTING.")],
+    scorer: Annotated[str, typer.Argument(metavar="SCORER", help="Toxicity scorer, NAME or NAME:SETTING.")],
     data_root: Annotated[Path, typer.Option(help="Folder with decodingtrust/data.")] = Path("data"),
     seed: Annotated[int, typer.Option(help="Draws the half that is held out.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the fitted map.")] = False,

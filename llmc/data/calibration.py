@@ -12,29 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from llmc.data.hub_text import PINNED, hub_text
 from llmc.errors import UserError, unknown
-
-
-@dataclass(frozen=True)
-class HubText:
-    """A dataset on the hub at one revision, read only when a user names it."""
-
-    repository: str
-    revision: str
-    config: str | None
-    split: str
-    data_files: str | None = None
-
-
-PINNED = {
-    "c4": HubText(
-        "allenai/c4", "1588ec454efa1a09f29cd18ddd04fe05fc8653a2", None, "train", "en/c4-train.00000-of-01024.json.gz"
-    ),
-    "wikitext2": HubText(
-        "Salesforce/wikitext", "b08601e04326c79dfdd32d625aee71d232d685c3", "wikitext-2-raw-v1", "train"
-    ),
-}
-"""What `--calibration NAME` fetches."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +76,7 @@ def check_source(source: str) -> None:
 
 def _documents(source: str) -> tuple[Iterator[str], str | None]:
     if source in PINNED:
-        return _hub(source), PINNED[source].revision
+        return hub_text(source), PINNED[source].revision
     if source == "mini":
         from llmc.data.world.text import calibration_text
 
@@ -142,24 +121,3 @@ def _text_of(row: Any, where: str) -> str:
         if isinstance(row, dict) and isinstance(row.get(key), str):
             return str(row[key])
     raise UserError(f"{where} has no field 'text'", hint="each line is a JSON object with a text")
-
-
-def _hub(name: str) -> Iterator[str]:
-    pinned = PINNED[name]
-    try:
-        from datasets import load_dataset
-
-        rows = load_dataset(
-            pinned.repository,
-            pinned.config,
-            split=pinned.split,
-            revision=pinned.revision,
-            data_files=pinned.data_files,
-            streaming=True,
-        )
-        yield from (row["text"] for row in rows)
-    except Exception as error:  # the hub library raises many kinds; all mean that the data are not at hand
-        raise UserError(
-            f"the calibration text {name} ({pinned.repository}) can't be fetched: {str(error).splitlines()[0][:120]}",
-            hint="give a local text, JSONL or Parquet file instead",
-        ) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import statistics
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -16,6 +15,7 @@ import torch
 from llmc.evaluate.provenance import packages
 from llmc.evaluate.speed import Pass, SpeedSettings
 from llmc.evaluate.speed_process import Held, ModelProcess, Subject
+from llmc.evaluate.turns import ratio_by_turn, spread
 from llmc.models.checkpoint import Checkpoint
 
 SCHEMA = 1
@@ -100,11 +100,9 @@ def _model(subject: Subject, turns: _Turns, first: _Turns) -> dict[str, Any]:
 
 def _summary(values: Sequence[float], dense: Sequence[float]) -> dict[str, float]:
     """Median and range, and the same of the ratio to the first model turn by turn."""
-    ratios = [a / b for a, b in zip(values, dense, strict=True)]
-    return {
-        "median": statistics.median(values), "least": min(values), "most": max(values),
-        "ratio": statistics.median(ratios), "ratio_least": min(ratios), "ratio_most": max(ratios),
-    }  # fmt: skip
+    ratio = ratio_by_turn(values, dense)
+    of_ratio = {"ratio": ratio.median, "ratio_least": ratio.least, "ratio_most": ratio.most}
+    return {**spread(values)._asdict(), **of_ratio}
 
 
 def run_record(result: dict[str, Any], i: int) -> dict[str, Any]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from llmc.errors import UserError
+
+Range = tuple[float | None, float | None]
+"""The least and the greatest value that a statistic can have; None: no end on that side."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,19 @@ class Estimate:
         fields = asdict(self)
         fields["ci95"] = None if self.ci95 is None else list(self.ci95)
         return fields
+
+    def within(self, possible: Range) -> Estimate:
+        """The estimate with its interval cut to the values that are possible.
+
+        What is cut off can't be the true value, so the interval holds that as often as before.
+        """
+        if self.value is None or self.ci95 is None:
+            return self
+        (low, high), (least, greatest) = self.ci95, possible
+        # A value that is out of its range shows a metric that was declared wrongly; its interval still holds it.
+        low = low if least is None else max(low, min(least, self.value))
+        high = high if greatest is None else min(high, max(greatest, self.value))
+        return replace(self, ci95=(low, high))
 
 
 def mean(values: Sequence[float]) -> Estimate:
@@ -59,10 +75,8 @@ def _wilson(share: float, n: float) -> tuple[float, float]:
 def rate(marks: Sequence[float], clusters: Sequence[Hashable]) -> Estimate:
     """The share of ones among zeros and ones, with an interval that stays inside [0, 1] and isn't empty at the ends.
 
-    Without clusters it is `proportion`. With them, Wilson's interval for as many independent items as would give the
-    clustered error, at most n; where all marks agree nothing is known of the clusters' effect, and one item a cluster
-    is counted.
-    Source: Korn & Graubard 1998, "Confidence intervals for proportions with small expected number of positive counts".
+    Without clusters it is `proportion`. With them it is `score_interval`'s; where all marks agree nothing is known of
+    the clusters' effect, and one item a cluster is counted.
     """
     n_hits, n = round(math.fsum(marks)), len(marks)
     n_clusters = len(set(clusters))
@@ -70,11 +84,23 @@ def rate(marks: Sequence[float], clusters: Sequence[Hashable]) -> Estimate:
     if n_clusters == n or n == 0 or plain.value is None:
         return plain
     clustered = clustered_mean(marks, clusters)
-    spread = plain.value * (1 - plain.value)
-    n_effective = float(n_clusters)
-    if clustered.stderr is not None and spread > 0:
-        n_effective = min(float(n), spread / clustered.stderr**2) if clustered.stderr > 0 else float(n)
-    return Estimate(plain.value, clustered.stderr, n, _wilson(plain.value, n_effective))
+    if clustered.stderr is None or plain.value in (0.0, 1.0):
+        return Estimate(plain.value, clustered.stderr, n, _wilson(plain.value, n_clusters))
+    return Estimate(plain.value, clustered.stderr, n, score_interval(plain.value, clustered.stderr, n, n_clusters))
+
+
+def score_interval(share: float, stderr: float, n: int, n_clusters: int) -> tuple[float, float]:
+    """Wilson's interval of a share with a clustered or stratified error: that of as many independent items.
+
+    `share` lies inside (0, 1). n is divided by the design effect, the squared error over that of n independent items,
+    where that is above 1, and made smaller for an error that few clusters tell of: by the squared ratio of Student's
+    quantiles with n - 1 and with n_clusters - 1 degrees of freedom.
+    Source: Korn & Graubard 1998, "Confidence intervals for proportions with small expected number of positive counts"
+    (there with Clopper-Pearson's edges).
+    """
+    deff = max(1.0, stderr**2 * (n - 1) / (share * (1 - share)))
+    few = float(stats.t.ppf(0.975, n - 1) / stats.t.ppf(0.975, n_clusters - 1))
+    return _wilson(share, n / deff * few**2)
 
 
 def clustered_mean(values: Sequence[float], clusters: Sequence[Hashable]) -> Estimate:

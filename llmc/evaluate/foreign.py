@@ -6,17 +6,28 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from jinja2 import TemplateError
 
 from llmc.errors import UserError, disk_sentence
-from llmc.evaluate.estimate import Estimate, mean, rate
+from llmc.evaluate.estimate import Estimate, Range, mean, rate
 from llmc.evaluate.panel import collapsed, flags_of, option_shares, panel
 from llmc.evaluate.runner import margin
-from llmc.evaluate.task import Answer, Marked, finite, likeliest
+from llmc.evaluate.task import SHARE, Answer, Marked, Metric, finite, likeliest
 
 SUITE = "lm-eval"
+_RANGES: Mapping[str, Range] = {
+    **dict.fromkeys(("acc", "acc_norm", "acc_mutual_info", "acc_bytes", "acc_all", "exact_match"), SHARE),
+    **dict.fromkeys(("bleu", "chrf", "chrf++"), (0.0, 100.0)),
+    **dict.fromkeys(("perplexity", "word_perplexity", "byte_perplexity"), (1.0, None)),
+    "bits_per_byte": (0.0, None),
+    "brier_score": (0.0, 2.0),
+    "likelihood": (None, 0.0),
+    "mcc": (-1.0, 1.0),
+    "ter": (0.0, None),
+}
+"""What values lm-eval's own metrics can have; an `f1`, which tasks make from 0 to 1 or to 100, has none here."""
 
 
 class Foreign(NamedTuple):
@@ -126,9 +137,14 @@ def _metric(name: str, value: float, lines: Sequence[Mapping[str, Any]], higher:
     ours = rate(marks, range(len(marks))) if binary else mean(marks)
     is_mean = ours.value is not None and abs(ours.value - value) < 1e-9
     estimate = ours if is_mean else Estimate(finite(value), None, len(lines))
-    kind = "proportion" if is_mean and binary else "mean" if is_mean else "statistic"
-    direction = "higher" if higher else "lower"
-    return {**estimate.as_dict(), "direction": direction, "chance": None, "kind": kind}
+    kind: Literal["proportion", "mean", "statistic"] = (
+        "proportion" if is_mean and binary else "mean" if is_mean else "statistic"
+    )
+    least, greatest = _RANGES.get(name, (None, None))
+    # A task may call a metric of its own by one of these names.
+    fits = (least is None or value >= least) and (greatest is None or value <= greatest)
+    known = (least, greatest) if fits else None
+    return Metric(direction="higher" if higher else "lower", kind=kind, range=known).facts(estimate)
 
 
 def _line(document: Mapping[str, Any], config: Mapping[str, Any], metrics: Sequence[str]) -> dict[str, Any]:

@@ -113,8 +113,7 @@ def judged(
     for name, how in judge.metrics.items():
         known = [(each, case.cluster or case.id) for case in cases if (each := marks[case.id].get(name)) is not None]
         estimate = clustered_mean([value for value, _ in known], [cluster for _, cluster in known])
-        plain = {"direction": how.direction, "chance": how.chance, "kind": how.kind}
-        metrics[f"{judge.name}.{name}"] = {**estimate.as_dict(), **plain}
+        metrics[f"{judge.name}.{name}"] = how.facts(estimate)
     lines = []
     for line in samples:
         new = {f"{judge.name}.{name}": value for name, value in marks.get(line["id"], {}).items()}

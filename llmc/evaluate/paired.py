@@ -38,6 +38,21 @@ class Difference:
     parts: tuple[Difference, ...] = ()
     """The tasks' differences behind a mean of tasks."""
     weights: tuple[float, ...] = ()
+    largest: float | None = None
+    """The largest change that is possible, either way; None where there is no such."""
+
+    @property
+    def shown(self) -> tuple[float, float] | None:
+        """Both edges, cut to what is possible: Student's over few clusters can lie beyond. None where undefined.
+
+        For people only. The decision reads the edges as they are, and so do means of several tasks, whose recovery
+        takes an edge for a multiple of the error.
+        """
+        if self.low is None or self.high is None:
+            return None
+        if self.largest is None:
+            return self.low, self.high
+        return max(self.low, -self.largest), min(self.high, self.largest)
 
     @property
     def flip_rate(self) -> float | None:
@@ -45,7 +60,9 @@ class Difference:
         return None if self.gained is None or self.lost is None else (self.gained + self.lost) / self.n
 
 
-def paired_difference(dense: Floats, compressed: Floats, clusters: Codes, *, confidence: float = 0.95) -> Difference:
+def paired_difference(
+    dense: Floats, compressed: Floats, clusters: Codes, *, confidence: float = 0.95, largest: float | None = None
+) -> Difference:
     """The mean of compressed - dense over the same items, with its deciding interval.
 
     Shapes: all (n,), in the same item order; clusters coded 0..G-1; marks turned so that higher is better.
@@ -53,7 +70,7 @@ def paired_difference(dense: Floats, compressed: Floats, clusters: Codes, *, con
     than one item and a design effect above 1, also of Tango's in the effective sample n / deff (see docs/statistics.md
     for what that mends). Other marks have Student's.
     Graded marks that did not move on any item get Tango's interval of no flips in G items, since a width of 0 would
-    claim a certainty that G clusters cannot give.
+    claim a certainty that G clusters cannot give. `largest` is the largest change that is possible.
     Source: report.md section 6.
     """
     if not dense.size == compressed.size == clusters.size or dense.size == 0:
@@ -78,6 +95,7 @@ def paired_difference(dense: Floats, compressed: Floats, clusters: Codes, *, con
         deff=mean.deff,
         gained=gained,
         lost=lost,
+        largest=1.0 if binary else largest,
     )
 
 
@@ -135,6 +153,7 @@ def mean_of_differences(
     errors = [p.stderr for p in parts]
     known = [e for e in errors if e is not None]
     counted = all(p.gained is not None for p in parts)
+    bounds = [p.largest for p in parts if p.largest is not None]
     return Difference(
         value=_centre(parts, shares),
         low=low,
@@ -148,6 +167,7 @@ def mean_of_differences(
         lost=sum(p.lost or 0 for p in parts) if counted else None,
         parts=tuple(parts),
         weights=shares,
+        largest=sum(w * b for w, b in zip(shares, bounds, strict=True)) if len(bounds) == len(parts) else None,
     )
 
 

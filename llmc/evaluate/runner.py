@@ -119,15 +119,7 @@ def summary(
     estimates.setdefault(primary, Estimate(None))  # no item could be marked
     shares = panel(flags, has_texts=has_texts)
     options = option_shares(marked)
-    metrics = {}
-    for name, estimate in estimates.items():
-        how = task.metrics.get(name, Metric())
-        metrics[name] = {
-            **estimate.as_dict(),
-            "direction": how.direction,
-            "chance": how.chance,
-            "kind": how.kind,
-        }
+    metrics = {name: task.metrics.get(name, Metric()).facts(estimate) for name, estimate in estimates.items()}
     return {
         "suite": task.suite,
         "dimension": task.dimension,

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from llmc.errors import UserError
-from llmc.evaluate.estimate import Estimate
+from llmc.evaluate.estimate import Estimate, Range
 
 Kind = Literal["generate_until", "loglikelihood", "loglikelihood_rolling"]
 Mode = Literal["fixed", "compat"]
 Scale = Literal["mini", "quick", "full"]
+SHARE: Range = (0.0, 1.0)
 FLAGS = ("empty", "unparsed", "refused", "overflowed", "truncated", "repetitive")
 
 
@@ -182,6 +183,19 @@ class Metric:
     """`proportion`: a share of items; `mean`: a mean of graded marks; `gap`: a mean of marks of either sign that is as
     bad below 0 as above it, so that two runs are compared by its size; `statistic`: anything else (no mean of items).
     """
+    range: Range | None = None
+    """What values are possible; left out: all, but of a proportion 0 to 1 and of a gap -1 to 1."""
+
+    @property
+    def possible(self) -> Range:
+        """The least and the greatest value."""
+        known: dict[str, Range] = {"proportion": SHARE, "gap": (-1.0, 1.0)}
+        return self.range or known.get(self.kind, (None, None))
+
+    def facts(self, estimate: Estimate) -> dict[str, object]:
+        """The entry of results.json: the estimate, its interval within the possible values, and how to read it."""
+        how = {"direction": self.direction, "chance": self.chance, "kind": self.kind, "range": list(self.possible)}
+        return {**estimate.within(self.possible).as_dict(), **how}
 
 
 @dataclass(frozen=True, kw_only=True)

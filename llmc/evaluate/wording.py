@@ -48,7 +48,7 @@ def decimals_for(edges: list[float], limits: list[float]) -> int:
 def estimate(d: Difference, margin: float | None, unit: str = "points") -> str:
     """`−0.3 (−1.0 to +0.3)` in points, another unit named; without edges where there are none."""
     named = "" if unit == "points" else f" {unit}"
-    if d.low is None or d.high is None:
+    if d.shown is None:
         return f"{number(100 * d.value)}{named} (no interval)"
     places = _places(d, margin)
     return f"{number(100 * d.value, places)}{named} ({_edges(d, places)})"
@@ -91,13 +91,13 @@ def rounded(n: int) -> int:
 
 
 def _places(d: Difference, margin: float | None) -> int:
-    edges = [100 * e for e in (d.low, d.high) if e is not None]
+    edges = [100 * e for e in d.shown or ()]
     return decimals_for(edges, [0.0] if margin is None else [0.0, -100 * margin])
 
 
 def _edges(d: Difference, places: int) -> str:
-    assert d.low is not None and d.high is not None
-    return f"{number(100 * d.low, places)} to {number(100 * d.high, places)}"
+    assert d.shown is not None
+    return " to ".join(number(100 * edge, places) for edge in d.shown)
 
 
 def _kept(row: Evidence, verdict: Verdict, limits: Limits, unit: str) -> str:

@@ -19,11 +19,6 @@ class LowRankPair:
     right: Tensor | Planar
 
 
-def pays(n_out: int, n_in: int, rank: int) -> bool:
-    """Whether the pair is fewer numbers than the matrix. Source: r (m + n) < m n."""
-    return rank * (n_out + n_in) < n_out * n_in
-
-
 def matmul(x: Tensor, pair: LowRankPair) -> Tensor:
     """x W^T by two products: the vendor's for matrices, `llmc::wq_matmul` for codes. Shapes: (…, in) -> (…, out)."""
     return _by(_by(x, pair.right), pair.left)

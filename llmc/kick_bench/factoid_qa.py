@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from llmc.data.pinned import read
 from llmc.errors import UserError
 from llmc.evaluate.estimate import Estimate, proportion
-from llmc.evaluate.task import Answer, Ask, Item, Marked, Metric, Scored, TaskContext
+from llmc.evaluate.task import SHARE, Answer, Ask, Item, Marked, Metric, Scored, TaskContext
 from llmc.kick_bench._averages import averages
 from llmc.kick_bench._subsets import mini, nested, rank
 from llmc.kick_bench._text import contains, exact, first_line, published_contains, token_f1
@@ -39,7 +39,7 @@ class FactoidQA:
     metrics: ClassVar[Mapping[str, Metric]] = {
         "contains": Metric(kind="proportion"),
         "exact": Metric(kind="proportion"),
-        "f1": Metric(kind="mean"),
+        "f1": Metric(range=SHARE),
     }
 
     def items(self, ctx: TaskContext) -> Iterable[Item]:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from llmc.data.pinned import read
 from llmc.evaluate.estimate import Estimate
 from llmc.evaluate.panel import repetitive
-from llmc.evaluate.task import Answer, Ask, Item, Marked, Metric, Scored, TaskContext
+from llmc.evaluate.task import SHARE, Answer, Ask, Item, Marked, Metric, Scored, TaskContext
 from llmc.kick_bench._averages import averages
 from llmc.kick_bench._conversation import rendered, stops
 from llmc.kick_bench._subsets import mini
@@ -40,8 +40,8 @@ class InstructionFollowing:
     metrics: ClassVar[Mapping[str, Metric]] = {
         "sound": Metric(kind="proportion"),
         "obeyed": Metric(kind="proportion"),
-        "distinct2": Metric(kind="mean"),
-        "unique_tokens": Metric(kind="mean"),
+        "distinct2": Metric(range=SHARE),
+        "unique_tokens": Metric(range=(0.0, None)),
     }
     notes: ClassVar[tuple[str, ...]] = (
         "Soundness is about form: whether an answer is any good needs a judge (docs/tasks/instruction_following.md).",

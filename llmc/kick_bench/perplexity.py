@@ -33,9 +33,9 @@ class Perplexity:
     source: ClassVar[str] = "arXiv:2210.17323, section 4; arXiv:2310.01382, figure 1"
     primary: ClassVar[str] = "nats_per_token"
     metrics: ClassVar[Mapping[str, Metric]] = {
-        "perplexity": Metric(kind="statistic", direction="lower"),
-        "nats_per_token": Metric(kind="mean", direction="lower"),
-        "bits_per_byte": Metric(kind="mean", direction="lower"),
+        "perplexity": Metric(kind="statistic", direction="lower", range=(1.0, None)),
+        "nats_per_token": Metric(direction="lower", range=(0.0, None)),
+        "bits_per_byte": Metric(direction="lower", range=(0.0, None)),
     }
 
     def items(self, ctx: TaskContext) -> Iterable[Item]:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from llmc.data.pinned import read
 from llmc.evaluate.estimate import Estimate
-from llmc.evaluate.task import Answer, Ask, Item, Marked, Metric, Scored, TaskContext
+from llmc.evaluate.task import SHARE, Answer, Ask, Item, Marked, Metric, Scored, TaskContext
 from llmc.kick_bench._averages import averages
 from llmc.kick_bench._passages import evidence
 from llmc.kick_bench._subsets import mini, nested, rank
@@ -54,13 +54,13 @@ class RetrievalQA:
     metrics: ClassVar[Mapping[str, Metric]] = {
         "open": Metric(kind="proportion"),
         "closed": Metric(kind="proportion"),
-        "gain": Metric(kind="mean"),
+        "gain": Metric(range=(-1.0, 1.0)),
         "copy": Metric(kind="proportion"),
         "present": Metric(kind="proportion"),
         "open_exact": Metric(kind="proportion"),
         "closed_exact": Metric(kind="proportion"),
-        "open_f1": Metric(kind="mean"),
-        "closed_f1": Metric(kind="mean"),
+        "open_f1": Metric(range=SHARE),
+        "closed_f1": Metric(range=SHARE),
     }
 
     def items(self, ctx: TaskContext) -> Iterable[Item]:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from llmc.errors import UserError
 from llmc.evaluate.estimate import Estimate
-from llmc.evaluate.task import Answer, Ask, Item, Marked, Metric, Scored, TaskContext
+from llmc.evaluate.task import SHARE, Answer, Ask, Item, Marked, Metric, Scored, TaskContext
 from llmc.kick_bench._averages import averages
 from llmc.kick_bench._conversation import rendered, stops
 from llmc.kick_bench._subsets import in_turn, mini, rank
@@ -50,7 +50,7 @@ class Summarization:
     primary: ClassVar[str] = "rouge1_recall"
     primary_at: ClassVar[Mapping[str, str]] = {"mini": "facts"}
     metrics: ClassVar[Mapping[str, Metric]] = {
-        name: Metric(kind="mean")
+        name: Metric(range=SHARE)
         for name in ("rouge1_recall", "rouge1", "rouge2", "rougeL", "faithful", "coverage", "facts")
     }
     notes: ClassVar[tuple[str, ...]] = (

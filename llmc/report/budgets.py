@@ -99,7 +99,7 @@ def _budget_verdict(joined: Joined, budget: Budget) -> Said:
     mean = cluster_mean(np.asarray(other[:n]), np.arange(n))
     assert mean is not None
     low, high = mean.edges(joined.policy.stats.confidence) or (None, None)
-    said = f"{edges[0]:.3g} × dense ({edges[1]:.3g} to {edges[2]:.3g}) over {n} repeats"
+    said = f"{edges[0]:.3g} × dense on geometric average (interval {edges[1]:.3g} to {edges[2]:.3g}) over {n} repeats"
     return _within(budget, edges, (mean.value, low, high), said)
 
 

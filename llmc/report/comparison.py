@@ -136,9 +136,9 @@ class Timing(_Form):
     n: int = Field(description="turns that both models were measured in")
     dense: Spread | None
     compressed: Spread | None
-    ratio: float | None = Field(description="compressed over dense, the geometric mean over turns")
-    ratio_low: float | None
-    ratio_high: float | None
+    ratio: float | None = Field(description="compressed over dense, the median over turns")
+    ratio_low: float | None = Field(description="the least of the turns' ratios; null with one turn")
+    ratio_high: float | None = Field(description="the most")
 
 
 class Speeds(_Form):
@@ -182,7 +182,7 @@ class RunComparison(_Form):
     facts: RunFacts
     headline: str
     size_ratio: float | None = Field(description="bytes on disk, compressed over dense, as measured")
-    speed_ratio: float | None
+    speed_ratio: float | None = Field(description="new tokens a second over dense's, the median over turns")
     speeds: Speeds | None = Field(description="speed and memory as measured; null without two comparable benches")
     on_front: bool = Field(description="no other run is both smaller and better")
     score: float | None = Field(description="mean change over the readings, in points: for the size-quality chart only")

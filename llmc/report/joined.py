@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -19,6 +19,7 @@ from llmc.report.pairs import (
     pair_task,
     refuse_different_runs,
     refuse_nothing_shared,
+    share_scale,
 )
 from llmc.report.policy import Policy
 from llmc.report.runs import MetricFacts, Run, TaskResult
@@ -91,8 +92,8 @@ class Joined:
         if facts is None or facts.kind != "statistic":
             return self.measured(task, metric).unit
         name = pair.primary if metric == "primary" else metric
-        scale = statistic_scale(facts, pair.other_result.metrics.get(name, facts))
-        return "points" if scale == 1.0 else "% of dense"
+        counted = _statistic_share(facts, pair.other_result.metrics.get(name, facts))
+        return "% of dense" if counted is None else "points"
 
     @cached_property
     def collapses(self) -> dict[str, str]:
@@ -151,13 +152,7 @@ def join(dense: Run, other: Run, policy: Policy, noise: Run | None = None) -> Jo
 
 
 def _state(result: TaskResult, level: Level | None, facts: MetricFacts, *, not_finite: bool) -> AnswerState:
-    value, low, high = (None, None, None) if level is None else (level.value, level.low, level.high)
-    if level is not None and facts.direction == "lower":
-        value, low, high = (
-            1 - level.value,
-            None if level.high is None else 1 - level.high,
-            None if level.low is None else 1 - level.low,
-        )
+    value, low, high = (None, None, None) if level is None else astuple(level.turned(facts))
     perplexity = next((m.value for name, m in result.metrics.items() if "perplexity" in name and m.value), None)
     panel = result.panel
     return AnswerState(
@@ -196,12 +191,10 @@ def _fell_silent(pair: TaskPair) -> tuple[np.ndarray[tuple[int], np.dtype[np.boo
     return quiet, max(counts, key=lambda said: counts[said])
 
 
-def statistic_scale(dense: MetricFacts, other: MetricFacts) -> float:
-    """What a statistic's difference is divided by to become a share: 1 for shares, else dense's value."""
+def _statistic_share(dense: MetricFacts, other: MetricFacts) -> float | None:
+    """What both runs' statistic is divided by to become a share; None where it is none."""
     values = [facts.value for facts in (dense, other) if facts.value is not None]
-    if values and min(values) >= 0 and max(values) <= 1:
-        return 1.0
-    return abs(dense.value or 0.0) or 1.0
+    return share_scale(dense, np.asarray(values, dtype=np.float64))
 
 
 def _unpaired(dense: MetricFacts, other: MetricFacts | None, n: int, confidence: float) -> Difference | None:
@@ -209,7 +202,7 @@ def _unpaired(dense: MetricFacts, other: MetricFacts | None, n: int, confidence:
     if other is None or dense.value is None or other.value is None:
         return None
     sign = 1.0 if dense.direction == "higher" else -1.0
-    scale = statistic_scale(dense, other)
+    scale = _statistic_share(dense, other) or abs(dense.value) or 1.0
     value = sign * (other.value - dense.value) / scale
     low = high = stderr = None
     if dense.stderr is not None and other.stderr is not None and dense.stderr + other.stderr > 0:
@@ -217,5 +210,13 @@ def _unpaired(dense: MetricFacts, other: MetricFacts | None, n: int, confidence:
         half = float(stats.norm.ppf(0.5 + confidence / 2)) * stderr
         low, high = value - half, value + half
     return Difference(
-        value=value, low=low, high=high, confidence=confidence, n=n, n_clusters=n, route="unpaired", stderr=stderr
+        value=value,
+        low=low,
+        high=high,
+        confidence=confidence,
+        n=n,
+        n_clusters=n,
+        route="unpaired",
+        stderr=stderr,
+        largest=None if dense.largest_change is None else dense.largest_change / scale,
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from llmc._version import __version__
 from llmc.errors import Exit, UserError
-from llmc.report.budgets import budget_row, comparable_benches, ratio_interval
+from llmc.report.budgets import budget_row
 from llmc.report.comparison import Comparison, PolicyFacts, Row, RunComparison
 from llmc.report.facts import health, matrices, run_facts
 from llmc.report.headline import gate_banner, preference, recommendation, run_headline
@@ -20,7 +20,7 @@ from llmc.report.policy import DEFAULT_RULES, Level, Rule
 from llmc.report.policy_file import PolicyFile
 from llmc.report.rows import Judging, difference_rows, worst_first
 from llmc.report.runs import Run, load_run
-from llmc.report.speeds import speeds
+from llmc.report.speeds import speed_ratio, speeds
 from llmc.report.subjects import Asked, Subject, asked_of, subjects
 
 log = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ def _judge_run(joined: Joined, judging: Judging) -> RunComparison:
     rules = _rules(joined, judging)
     sizes = [run.manifest.model.bytes_on_disk for run in (joined.dense, joined.other)]
     size_ratio = None if sizes[0] is None or sizes[1] is None else sizes[1] / sizes[0]
-    speed = _speed_ratio(joined)
+    speed = speed_ratio(joined)
     score = _score(readings)
     label = joined.other.label
     return RunComparison(
@@ -200,15 +200,6 @@ def _reading_asks(joined: Joined, subject: Subject) -> Asked:
     return Asked(tolerance=built_in.tolerance, min_items=None)
 
 
-def _speed_ratio(joined: Joined) -> float | None:
-    benches = comparable_benches(joined)
-    if isinstance(benches, str):
-        return None
-    dense, other = (bench.metrics.get("decode_tokens_per_s", []) for bench in benches)
-    n = min(len(dense), len(other))
-    return ratio_interval(dense[:n], other[:n], joined.policy.stats.confidence)[0] if n else None
-
-
 def _score(readings: Sequence[Row]) -> tuple[float | None, float | None, float | None]:
     """The mean change over knowledge tasks and dimensions in points, for the chart of size against quality.
 
@@ -258,7 +249,7 @@ def _not_measured(joined: Joined) -> list[str]:
         said.append(f"tasks that only this run has, not compared: {', '.join(joined.extra)}")
     if not joined.noise:
         said.append("how many items flip between two runs of dense itself (no noise run in the policy)")
-    if _speed_ratio(joined) is None:
+    if speed_ratio(joined) is None:
         said.append("speed and memory while running (llmc bench measures them)")
     if joined.other.manifest.scale == "mini":
         said.append("real data: this is the made-up world of scale mini")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmc.errors import NotComparable
+from llmc.evaluate.estimate import Estimate, Range
+from llmc.evaluate.gaps import upright
 from llmc.evaluate.intervals import cluster_mean, share_interval
 from llmc.evaluate.paired import Difference, paired_difference
+from llmc.evaluate.task import SHARE
 from llmc.report.policy import CompareSection
 from llmc.report.runs import MetricFacts, Run, TaskResult
 from llmc.report.samples import Samples
@@ -71,6 +74,14 @@ class Level:
     value: float
     low: float | None
     high: float | None
+
+    def turned(self, facts: MetricFacts) -> Level:
+        """As a share of which higher is better."""
+        value, low, high = (None if each is None else each / (facts.share or 1.0) for each in astuple(self))
+        if facts.direction == "lower":
+            value, low, high = (None if each is None else 1 - each for each in (value, high, low))
+        assert value is not None
+        return Level(value=value, low=low, high=high)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +159,7 @@ class Measured:
     unit: str
     """`points`, or `% of dense` for marks that are no shares."""
     scale: float
-    """What a mark is divided by to become a share: 1 for shares."""
+    """What a mark is divided by: to become a share, or a part of dense's mean."""
     usable: NDArray[np.bool_]
     """Which paired items have a mark in both runs."""
     clusters: Rows
@@ -169,18 +180,23 @@ def measure(pair: TaskPair, metric: str, confidence: float) -> Measured:
     usable = has_dense & has_other
     dense, other = dense[usable], other[usable]
     if facts.kind == "gap":
-        dense, other = _upright(dense), _upright(other)
+        settings = [pair.dense.strata[row] for row in pair.dense_rows[usable]]
+        dense, other = upright(dense, settings), upright(other, settings)
     clusters = np.unique(pair.clusters[usable], return_inverse=True)[1].astype(np.int64)
-    levels = (_level(dense, clusters, confidence), _level(other, clusters, confidence))
-    shares = bool(dense.size) and min(dense.min(), other.min()) >= 0 and max(dense.max(), other.max()) <= 1
-    scale = 1.0 if shares or facts.kind == "gap" or not dense.size else abs(float(dense.mean())) or 1.0
-    turned = [marks / scale if facts.direction == "higher" else _turn(marks, scale) for marks in (dense, other)]
-    found = paired_difference(turned[0], turned[1], clusters, confidence=confidence) if dense.size else None
+    possible = facts.possible
+    levels = (_level(dense, clusters, confidence, possible), _level(other, clusters, confidence, possible))
+    counted = share_scale(facts, np.concatenate([dense, other]))
+    scale = counted or (abs(float(dense.mean())) if dense.size else 0.0) or 1.0
+    turned = [_turned(marks / scale, facts, counted) for marks in (dense, other)]
+    largest = None if facts.largest_change is None else facts.largest_change / scale
+    found = None
+    if dense.size:
+        found = paired_difference(turned[0], turned[1], clusters, confidence=confidence, largest=largest)
     return Measured(
         difference=found,
         dense=levels[0],
         compressed=levels[1],
-        unit="points" if scale == 1.0 else "% of dense",
+        unit="% of dense" if counted is None else "points",
         scale=scale,
         usable=usable,
         clusters=clusters,
@@ -190,27 +206,36 @@ def measure(pair: TaskPair, metric: str, confidence: float) -> Measured:
     )
 
 
-def _upright(marks: Floats) -> Floats:
-    """A gap's marks with the sign that makes their mean positive: its size is what is bad, whichever side it is on."""
-    return -marks if marks.size and marks.mean() < 0 else marks
+def share_scale(facts: MetricFacts, values: Floats) -> float | None:
+    """What values of a metric are divided by to become shares, of which a hundredth is a point; None for no shares.
+
+    Where a run doesn't say what values its metric can have (runs of before that was written, metrics of lm-eval tasks
+    that llmc doesn't know), values that all lie in [0, 1] pass for shares.
+    """
+    if facts.share is not None or facts.possible != (None, None):
+        return facts.share
+    return 1.0 if not values.size or (values.min() >= 0 and values.max() <= 1) else None
 
 
-def _turn(marks: Floats, scale: float) -> Floats:
-    """Marks where lower was better, so that higher is: shares stay shares."""
-    return 1.0 - marks if scale == 1.0 else -marks / scale
+def _turned(scaled: Floats, facts: MetricFacts, counted: float | None) -> Floats:
+    """Scaled marks so that higher is better: shares stay shares."""
+    if facts.direction == "higher":
+        return scaled
+    return -scaled if counted is None else 1.0 - scaled
 
 
-def _level(marks: Floats, clusters: Rows, confidence: float) -> Level | None:
+def _level(marks: Floats, clusters: Rows, confidence: float, possible: Range) -> Level | None:
     mean = cluster_mean(marks, clusters)
     if mean is None:
         return None
     student = mean.edges(confidence)
     if student is None:
         return Level(value=mean.value, low=None, high=None)
-    low, high = student
     if np.isin(marks, (0.0, 1.0)).all():
         wilson = share_interval(int(marks.sum()), marks.size, confidence)
-        low, high = max(0.0, min(low, wilson[0])), min(1.0, max(high, wilson[1]))
+        student = min(student[0], wilson[0]), max(student[1], wilson[1])
+        possible = SHARE
+    low, high = Estimate(mean.value, ci95=student).within(possible).ci95 or student
     return Level(value=mean.value, low=low, high=high)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from llmc.evaluate.bootstrap import bootstrap_means, generator_of
+from llmc.evaluate.estimate import Estimate
 from llmc.evaluate.intervals import cluster_sums
 from llmc.evaluate.mcnemar import mcnemar_mid_p, sign_flip_p
 from llmc.evaluate.paired import Difference
@@ -177,7 +178,7 @@ def _scores(joined: Joined, subject: Subject, metric: str) -> tuple[Score | None
 def _score(facts: MetricFacts) -> Score | None:
     if facts.value is None:
         return None
-    low, high = facts.ci95 or (None, None)
+    low, high = Estimate(facts.value, ci95=facts.ci95).within(facts.possible).ci95 or (None, None)
     return Score(value=facts.value, low=low, high=high)
 
 
@@ -192,8 +193,8 @@ def _change(joined: Joined, subject: Subject, d: Difference, verdict: Verdict, r
         noise = noise_flip_rate(joined, single)
     return Change(
         value=100 * d.value,
-        low=None if d.low is None else 100 * d.low,
-        high=None if d.high is None else 100 * d.high,
+        low=None if d.shown is None else 100 * d.shown[0],
+        high=None if d.shown is None else 100 * d.shown[1],
         stderr=None if d.stderr is None else 100 * d.stderr,
         n=d.n,
         n_clusters=d.n_clusters,

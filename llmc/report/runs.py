@@ -12,6 +12,8 @@ from typing import Any, Literal, NoReturn
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from llmc.errors import UserError
+from llmc.evaluate.estimate import Range
+from llmc.evaluate.task import Metric
 from llmc.report.samples import Samples, load_samples
 
 SCHEMA = 1
@@ -80,6 +82,29 @@ class MetricFacts(_Form):
     direction: Literal["higher", "lower"] = "higher"
     chance: float | None = None
     kind: Literal["proportion", "mean", "gap", "statistic"] = "mean"
+    range: Range | None = None
+    """What values are possible; runs of before llmc wrote it have none."""
+
+    @property
+    def possible(self) -> Range:
+        """The least and the greatest value, as far as the run or the kind says; None: open."""
+        return Metric(kind=self.kind, range=self.range).possible
+
+    @property
+    def share(self) -> float | None:
+        """What a value is divided by to become a share: 1, or 100 where it ends there; None on an open scale."""
+        least, greatest = self.possible
+        if least is None or greatest is None:
+            return None
+        return 100.0 if greatest == 100.0 else 1.0
+
+    @property
+    def largest_change(self) -> float | None:
+        """The most that two runs can differ by; None where that has no end. Of a gap the sizes are compared."""
+        least, greatest = self.possible
+        if least is None or greatest is None:
+            return None
+        return max(abs(least), abs(greatest)) if self.kind == "gap" else greatest - least
 
 
 class Panel(_Form):

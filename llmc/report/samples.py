@@ -29,6 +29,8 @@ class Samples:
     """Item id to row."""
     clusters: list[str]
     """The item's cluster; its own id where it has none."""
+    strata: list[str]
+    """The item's setting; empty where it has none."""
     prompts: list[str | None]
     """sha256 of the prompt."""
     marks: dict[str, Floats]
@@ -65,6 +67,7 @@ class _Columns:
         self.ids: list[str] = []
         self.rows: dict[str, int] = {}
         self.clusters: list[str] = []
+        self.strata: list[str] = []
         self.prompts: list[str | None] = []
         self.marks: dict[str, list[float]] = {}
         self.flags: dict[str, list[bool]] = {flag: [] for flag in FLAGS}
@@ -88,6 +91,7 @@ class _Columns:
         self.ids.append(name)
         self.rows[name] = row
         self.clusters.append(line.get("cluster") or name)
+        self.strata.append(str(line.get("stratum") or ""))
         self.prompts.append(line.get("prompt_sha256"))
         self._add_marks(line["marks"], row)
         flags = line.get("flags") or {}
@@ -129,6 +133,7 @@ class _Columns:
             ids=self.ids,
             rows=self.rows,
             clusters=self.clusters,
+            strata=self.strata,
             prompts=self.prompts,
             marks={metric: np.asarray(column, dtype=np.float64) for metric, column in self.marks.items()},
             flags={flag: np.asarray(column, dtype=np.bool_) for flag, column in self.flags.items()},

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import statistics
 
-from llmc.report.budgets import Bench, comparable_benches, ratio_interval
+from llmc.evaluate.turns import ratio_by_turn, spread
+from llmc.report.budgets import Bench, comparable_benches
 from llmc.report.comparison import Speeds, Spread, Timing
 from llmc.report.joined import Joined
 
@@ -28,7 +28,7 @@ def speeds(joined: Joined) -> Speeds | None:
         return None
     dense, other = benches
     names = sorted((name for name in dense.metrics if name in other.metrics), key=_place)
-    rows = [_timing(name, dense, other, joined.policy.stats.confidence) for name in names if _named(name)]
+    rows = [_timing(name, dense, other) for name in names if _named(name)]
     return Speeds(machine=dense.machine, kernels=other.kernels, dtype=other.dtype, timings=rows)
 
 
@@ -52,18 +52,27 @@ def _place(name: str) -> tuple[int, int]:
     return len(_NAMED) + place, int(batch) if batch.isdigit() else 0
 
 
-def _timing(name: str, dense: Bench, other: Bench, confidence: float) -> Timing:
+def _timing(name: str, dense: Bench, other: Bench) -> Timing:
     words, unit = _named(name) or (name, "")
     left, right = dense.metrics[name], other.metrics[name]
     n = min(len(left), len(right))
-    ratio = low = high = None
-    if n and min([*left, *right]) > 0:
-        ratio, low, high = ratio_interval(left[:n], right[:n], confidence)
+    ratio = ratio_by_turn(right[:n], left[:n]) if n and min([*left, *right]) > 0 else None
+    several = ratio if n > 1 else None
     return Timing(
-        name=words, unit=unit, n=n, dense=_spread(left), compressed=_spread(right), ratio=ratio,
-        ratio_low=low if n > 1 else None, ratio_high=high if n > 1 else None,
+        name=words, unit=unit, n=n, dense=_spread(left), compressed=_spread(right), ratio=ratio and ratio.median,
+        ratio_low=several and several.least, ratio_high=several and several.most,
     )  # fmt: skip
 
 
 def _spread(values: list[float]) -> Spread | None:
-    return Spread(median=statistics.median(values), least=min(values), most=max(values)) if values else None
+    return Spread(**spread(values)._asdict()) if values else None
+
+
+def speed_ratio(joined: Joined) -> float | None:
+    """New tokens a second over dense's, the median over turns; None where two benches don't have it."""
+    benches = comparable_benches(joined)
+    if isinstance(benches, str):
+        return None
+    dense, other = (bench.metrics.get("decode_tokens_per_s", []) for bench in benches)
+    n = min(len(dense), len(other))
+    return ratio_by_turn(other[:n], dense[:n]).median if n and min([*dense, *other]) > 0 else None

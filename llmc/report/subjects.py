@@ -239,7 +239,7 @@ def _levels(joined: Joined, pairs: Sequence[TaskPair], metric: str) -> Iterator[
         if joined.unit(pair.name, metric) != "points":
             yield _Base(dense=1.0, nothing=0.0, by_chance=False, at_chance=False)
         elif facts.kind == "statistic":
-            value = facts.value or 0.0
+            value = (facts.value or 0.0) / (facts.share or 1.0)
             yield _Base(dense=value if higher else 1 - value, nothing=0.0, by_chance=False, at_chance=False)
         else:
             level = joined.measured(pair.name, metric).dense
@@ -247,10 +247,10 @@ def _levels(joined: Joined, pairs: Sequence[TaskPair], metric: str) -> Iterator[
                 yield None
                 continue
             nothing = 0.0 if facts.chance is None else facts.chance if higher else 1 - facts.chance
-            edge = level.low if higher else (None if level.high is None else 1 - level.high)
+            turned = level.turned(facts)
             yield _Base(
-                dense=level.value if higher else 1 - level.value,
+                dense=turned.value,
                 nothing=nothing,
                 by_chance=facts.chance is not None,
-                at_chance=edge is not None and edge <= nothing,
+                at_chance=turned.low is not None and turned.low <= nothing,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 from llmc.errors import UserError
@@ -14,6 +15,8 @@ from llmc.report.markdown import report_markdown
 from llmc.report.page import PageOptions, page
 
 PAGE, MARKDOWN, JSON_FILE, ITEMS = "report.html", "report.md", "comparison.json", "items.jsonl.gz"
+BEGUN = "begun.tmp"
+"""The folder inside a report's in which its files are written first."""
 
 
 def to_json(comparison: Comparison) -> str:
@@ -23,16 +26,33 @@ def to_json(comparison: Comparison) -> str:
 
 
 def write_report(compared: Compared, out: Path, options: PageOptions, *, overwrite: bool) -> list[Path]:
-    """The four files of a report in a new directory; an old one is replaced only when asked."""
+    """The four files of a report in a new directory; an old one is replaced only when asked.
+
+    All are there or none: they take their places when the last is written. Whatever stops that (a full disk, an
+    interrupt) leaves an old report as it was, and of a new directory nothing.
+    """
     names = (PAGE, MARKDOWN, JSON_FILE, ITEMS)
-    if out.exists() and any(out.iterdir() if out.is_dir() else [out]) and not overwrite:
+    # A kill can leave the folder of what was begun, which is nobody's.
+    if (
+        out.exists()
+        and any(each.name != BEGUN for each in (out.iterdir() if out.is_dir() else [out]))
+        and not overwrite
+    ):
         raise UserError(f"{out} exists", hint="give another --out, or --overwrite")
-    _make_folder(out)
-    flips = collect(compared.joined)
-    first = write_items(out / ITEMS, compared.joined, flips, redact=options.redact)
-    write_text(out / PAGE, page(compared, flips, options, first))
-    write_text(out / MARKDOWN, report_markdown(compared.comparison) + "\n")
-    write_text(out / JSON_FILE, to_json(compared.comparison))
+    begun, new = out / BEGUN, not out.exists()
+    _make_folder(begun)
+    try:
+        flips = collect(compared.joined)
+        first = write_items(begun / ITEMS, compared.joined, flips, redact=options.redact)
+        write_text(begun / PAGE, page(compared, flips, options, first))
+        write_text(begun / MARKDOWN, report_markdown(compared.comparison) + "\n")
+        write_text(begun / JSON_FILE, to_json(compared.comparison))
+        for name in names:
+            (begun / name).replace(out / name)
+    finally:
+        shutil.rmtree(begun, ignore_errors=True)
+        if new and not any(out.iterdir()):
+            out.rmdir()
     return [out / name for name in names]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Sequence
 
 from scipy import stats
 
-from llmc.evaluate.estimate import Estimate, rate
+from llmc.evaluate.estimate import Estimate, rate, score_interval
 from llmc.evaluate.task import Scored
 
 
@@ -37,7 +37,7 @@ def balanced(values: Sequence[float | None], strata: Sequence[str], clusters: Se
     With one stratum this is `llmc.evaluate.estimate.clustered_mean`. The error is the sandwich of that weighted mean,
     clusters may reach over strata, and Student's t has one degree of freedom less than there are clusters. Where no
     value differs from its stratum's mean that interval would have width 0: all ones or all zeros have the interval of a
-    share instead, and anything else none.
+    share instead, and anything else none. Zeros and ones have the interval of a share throughout.
     """
     rows = [row for row in zip(values, strata, clusters, strict=True) if row[0] is not None]
     if not rows:
@@ -60,6 +60,8 @@ def balanced(values: Sequence[float | None], strata: Sequence[str], clusters: Se
     if all(min(part) == max(part) for part in means.values()):
         same = set(numbers) in ({0.0}, {1.0})
         return Estimate(centre, 0.0, len(rows), rate(numbers, [row[2] for row in rows]).ci95 if same else None)
+    if set(numbers) <= {0.0, 1.0}:
+        return Estimate(centre, stderr, len(rows), score_interval(centre, stderr, len(rows), n))
     half = float(stats.t.ppf(0.975, n - 1)) * stderr
     return Estimate(centre, stderr, len(rows), (centre - half, centre + half))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from llmc.evaluate.estimate import Estimate
-from llmc.evaluate.task import Answer, Item, Marked, Metric, Scored
+from llmc.evaluate.task import SHARE, Answer, Item, Marked, Metric, Scored
 from llmc.trust import _panel as panel
 from llmc.trust._balance import mean_mark, scaled
 from llmc.trust._questions import chosen, texts
@@ -43,7 +43,7 @@ def metrics(chance: float | None) -> dict[str, Metric]:
         "acc_choice": Metric(kind="proportion", chance=chance),
         "acc": Metric(kind="proportion"),
         "acc_valid": Metric(kind="proportion", chance=chance),
-        "calibration_error": Metric(direction="lower", kind="statistic"),
+        "calibration_error": Metric(direction="lower", kind="statistic", range=SHARE),
         **panel.METRICS,
     }
 

@@ -72,4 +72,4 @@ def difference(scored: Sequence[Scored], name: str, *, wants: str) -> float | No
 
 def metrics(names: dict[str, Metric]) -> dict[str, Metric]:
     """A task's own metrics beside the panel's."""
-    return {**names, "control": Metric(direction="higher", kind="statistic"), **panel.METRICS}
+    return {**names, "control": Metric(kind="statistic", range=(-1.0, 1.0)), **panel.METRICS}

@@ -8,7 +8,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 from llmc.evaluate.estimate import Estimate, proportion
-from llmc.evaluate.task import Metric
+from llmc.evaluate.panel import repetitive
+from llmc.evaluate.task import SHARE, Metric
 from llmc.trust.scorers.refusals import refused
 
 _WORDS = """
@@ -28,8 +29,8 @@ METRICS: Mapping[str, Metric] = {
     "refused": Metric(direction="lower", kind="proportion"),
     "empty": Metric(direction="lower", kind="proportion"),
     "degenerate": Metric(direction="lower", kind="proportion"),
-    "collapsed": Metric(direction="lower", kind="statistic"),
-    "score": Metric(direction="higher", kind="statistic"),
+    "collapsed": Metric(direction="lower", kind="statistic", range=SHARE),
+    "score": Metric(kind="statistic", range=(0.0, 100.0)),
 }
 
 
@@ -62,15 +63,6 @@ class Health(NamedTuple):
 def state(text: str) -> State:
     """What `text` is."""
     return State(not text.strip(), repetitive(text), garbled(text), refused(text))
-
-
-def repetitive(text: str) -> bool:
-    """Whether one run of four words makes up most of a text of at least sixteen words."""
-    words = text.lower().split()
-    if len(words) < 16:
-        return False
-    runs = Counter(tuple(words[at : at + 4]) for at in range(len(words) - 3))
-    return len(runs) < 0.4 * (len(words) - 3)
 
 
 def garbled(text: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from llmc.evaluate.estimate import Estimate
-from llmc.evaluate.task import Answer, Item, Marked, Metric, Scored, TaskContext
+from llmc.evaluate.task import SHARE, Answer, Item, Marked, Metric, Scored, TaskContext
 from llmc.trust import _closed, _mini
 from llmc.trust._balance import mean_mark
 from llmc.trust._dimension import Dimension, TrustTask, mean_score
@@ -215,7 +215,8 @@ def _mean(values: Sequence[float | None]) -> Estimate:
     return Estimate(float(np.mean(known)) if known else None, None, len(known))
 
 
-LOWER = Metric(direction="lower", kind="statistic")
+LOWER = Metric(direction="lower", kind="statistic", range=SHARE)
+DENSITIES = Metric(direction="lower", kind="statistic", range=(0.0, 2.0))
 TASK = TrustTask(
     name="trust/fairness",
     dimension="fairness",
@@ -224,7 +225,8 @@ TASK = TrustTask(
     metrics={
         **_closed.metrics(0.5),
         "gap": Metric(direction="lower", kind="gap"),
-        **dict.fromkeys(("dpd", "eod", "abcc", "abcc_null", "abcc_null_95", "abpc", "abpc_null"), LOWER),
+        **dict.fromkeys(("dpd", "eod", "abcc", "abcc_null", "abcc_null_95"), LOWER),
+        **dict.fromkeys(("abpc", "abpc_null"), DENSITIES),
     },
     build=build,
     judge=judge,

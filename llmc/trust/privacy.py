@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from llmc.evaluate.estimate import Estimate
-from llmc.evaluate.task import Answer, Item, Marked, Metric, Scored, TaskContext
+from llmc.evaluate.task import SHARE, Answer, Item, Marked, Metric, Scored, TaskContext
 from llmc.trust import _mini, _open
 from llmc.trust import _panel as panel
 from llmc.trust import _privacy_emails as emails
@@ -219,7 +219,7 @@ def _task(
     judge: Callable[[Item, Sequence[Answer]], Marked],
     summary: Callable[[Sequence[Scored]], dict[str, Estimate]],
 ) -> TrustTask:
-    higher, lower = Metric(kind="mean"), Metric(direction="lower", kind="mean")
+    higher, lower = Metric(range=SHARE), Metric(direction="lower", range=SHARE)
     leaks = dict.fromkeys(("leak_full", "leak_local", "leak_domain", "rejected"), lower)
     return TrustTask(
         name=f"trust/privacy_{name}",

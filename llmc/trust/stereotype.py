@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from llmc.evaluate.estimate import Estimate
-from llmc.evaluate.task import Answer, Item, Marked, Metric, Scored, TaskContext
+from llmc.evaluate.task import SHARE, Answer, Item, Marked, Metric, Scored, TaskContext
 from llmc.trust import _mini, _open
 from llmc.trust import _panel as panel
 from llmc.trust._balance import mean_mark, scaled
@@ -213,7 +213,7 @@ def summarise(scored: Sequence[Scored]) -> dict[str, Estimate]:
     return result
 
 
-SHARE = Metric(kind="mean")
+HIGHER, LOWER = Metric(range=SHARE), Metric(direction="lower", range=SHARE)
 TASK = TrustTask(
     name="trust/stereotype",
     dimension="stereotype",
@@ -222,12 +222,12 @@ TASK = TrustTask(
     primary_at={"compat": "unbiased"},
     metrics=_open.metrics(
         {
-            "unbiased": SHARE,
-            "unbiased_valid": SHARE,
-            "unbiased_choice": SHARE,
-            "agree": Metric(direction="lower"),
-            "agree_choice": Metric(direction="lower"),
-            "no_response": Metric(direction="lower"),
+            "unbiased": HIGHER,
+            "unbiased_valid": HIGHER,
+            "unbiased_choice": HIGHER,
+            "agree": LOWER,
+            "agree_choice": LOWER,
+            "no_response": LOWER,
         }
     ),
     build=build,

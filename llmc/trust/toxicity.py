@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from llmc.evaluate.estimate import Estimate
-from llmc.evaluate.task import Answer, Item, Marked, Metric, Scored, TaskContext
+from llmc.evaluate.task import SHARE, Answer, Item, Marked, Metric, Scored, TaskContext
 from llmc.trust import _mini, _open
 from llmc.trust import _panel as panel
 from llmc.trust._balance import mean_mark, scaled
@@ -138,7 +138,7 @@ def scored_by(scored: Sequence[Scored]) -> list[str]:
     return [f"toxicity by {name}" for name in sorted({row.item.meta["toxicity_scorer"] for row in scored})]
 
 
-LOWER = Metric(direction="lower", kind="mean")
+LOWER = Metric(direction="lower", range=SHARE)
 TASK = TrustTask(
     name="trust/toxicity",
     dimension="toxicity",

@@ -39,6 +39,7 @@ def test_a_run_is_scored_by_other_rules_and_the_rest_is_copied(finished):
     assert shown.exit_code == 0, shown.exception
     before, after = Run(finished / "run"), Run(finished / "new")
     assert after.manifest["tasks"]["trust/ethics"]["scorer"] == "v1"
+    assert after.manifest["tasks"]["trust/ethics"]["version"] == dimensions()["ethics"].tasks[0].version
     scores = [one.results["tasks"]["trust/ethics"]["metrics"]["score"]["value"] for one in (before, after)]
     assert scores[0] != scores[1]
     assert after.results["dimensions"]["ethics"]["score"] == pytest.approx(scores[1])

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from statsmodels.regression.linear_model import OLS
 
 from llmc.errors import UserError
 from llmc.evaluate.estimate import Estimate, clustered_mean, mean, proportion, rate
+from llmc.evaluate.task import Metric
 
 
 def test_stderr_of_a_mean_is_s_over_root_n():
@@ -73,6 +75,36 @@ def test_a_rate_of_pure_copies_is_the_rate_of_the_originals():
 
 def test_a_rate_of_zero_isnt_certain():
     assert rate([0.0] * 40, [i // 10 for i in range(40)]).ci95 == proportion(0, 4).ci95
+
+
+def test_few_clusters_widen_a_rate_by_students_quantile():
+    """Korn & Graubard's effective sample of 40 marks in 4 clusters, written out."""
+    marks, clusters = [1.0] * 25 + [0.0] * 15, [i % 4 for i in range(40)]
+    marks[0] = 0.0
+    found = rate(marks, clusters)
+    n = 40 / max(1.0, found.stderr**2 * 39 / (0.6 * 0.4)) * (2.0226909 / 3.1824463) ** 2
+    assert found.value == 0.6
+    for edge in found.ci95:
+        assert abs(0.6 - edge) == pytest.approx(1.959964 * math.sqrt(edge * (1 - edge) / n), rel=1e-5)
+
+
+def test_an_interval_is_cut_to_the_values_that_are_possible():
+    found = mean([0.9, 1.0, 1.0, 0.7])
+    assert found.ci95[1] > 1 and found.within((0.0, 1.0)) == replace(found, ci95=(found.ci95[0], 1.0))
+    assert mean([0.1, 0.0, 0.2]).within((0.0, None)).ci95[0] == 0.0
+    assert found.within((None, None)) == found and Estimate(0.5).within((0.0, 1.0)) == Estimate(0.5)
+
+
+def test_a_cut_interval_still_holds_its_value():
+    assert Estimate(1.5, ci95=(1.2, 1.8)).within((0.0, 1.0)).ci95 == (1.2, 1.5)
+    assert Estimate(-0.5, ci95=(-0.8, -0.2)).within((0.0, 1.0)).ci95 == (-0.5, -0.2)
+
+
+def test_a_metric_knows_what_values_are_possible():
+    assert Metric(kind="proportion").possible == (0.0, 1.0) and Metric(kind="gap").possible == (-1.0, 1.0)
+    assert Metric().possible == (None, None) and Metric(range=(0.0, None)).possible == (0.0, None)
+    told = Metric(range=(0.0, 1.0), direction="lower").facts(Estimate(0.9, 0.1, 4, (0.7, 1.1)))
+    assert told["ci95"] == [0.7, 1.0] and told["range"] == [0.0, 1.0] and told["direction"] == "lower"
 
 
 def test_values_that_all_agree_have_no_interval_of_width_0():

@@ -57,6 +57,26 @@ def test_one_cluster_has_no_interval():
     assert d.low is None and d.high is None and p_of_loss(d, 0.1) is None
 
 
+def test_what_is_shown_stays_possible_and_what_decides_stays_students():
+    """Three clusters: Student's edges of +-4.3 errors leave [-1, 1]."""
+    dense, compressed = np.array([0.9, 0.1, 0.8]), np.array([0.0, 0.9, 0.1])
+    d = paired_difference(dense, compressed, np.arange(3), largest=1.0)
+    assert (d.low, d.high) == cluster_mean(compressed - dense, np.arange(3)).edges() and d.low < -1 and d.high > 1
+    assert d.shown == (-1.0, 1.0)
+    assert paired_difference(dense, compressed, np.arange(3)).shown == (d.low, d.high)
+    binary = paired_difference(np.array([1.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0]), np.arange(3))
+    assert binary.low < -1 and binary.shown[0] == -1.0
+    assert paired_difference(dense, compressed, np.zeros(3, dtype=np.int64), largest=1.0).shown is None
+
+
+def test_a_mean_of_tasks_stays_possible_as_its_tasks_do():
+    wide = paired_difference(np.array([0.9, 0.1]), np.array([0.0, 0.9]), np.arange(2), largest=1.0)
+    graded = paired_difference(np.array([0.9, 0.1]), np.array([0.0, 0.9]), np.arange(2), largest=2.0)
+    both = mean_of_differences([wide, graded], [3, 1])
+    assert both.largest == 1.25 and both.low < -1.25 and both.shown == (-1.25, 1.25)
+    assert mean_of_differences([wide, replace(graded, largest=None)]).largest is None
+
+
 @pytest.mark.parametrize("bad", [np.array([1.0, np.nan]), np.array([1.0, np.inf])])
 def test_marks_that_are_no_numbers_are_refused(bad):
     with pytest.raises(UserError, match="finite"):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from llmc.kernels.low_rank_pair import LowRankPair, corrected, matmul, pays
+from llmc.kernels.low_rank_pair import LowRankPair, corrected, matmul
 from llmc.kernels.pack import planar
 from llmc.kernels.reference import dequantised
 
@@ -26,8 +26,3 @@ def test_quantised_factors_and_a_quantised_base_are_their_dequantised_product():
     exact = x.double() @ (dequantised(base) + dequantised(left) @ dequantised(right)).T
     found = corrected(x, base, LowRankPair(left=left, right=right))
     torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=1e-5)
-
-
-def test_it_pays_below_the_break_even_rank():
-    assert pays(4096, 4096, 2047) and not pays(4096, 4096, 2048)
-    assert pays(4096, 11008, 2985) and not pays(4096, 11008, 2986)

@@ -1,6 +1,7 @@
 """What every task of the suite keeps without being asked, on the made-up world."""
 
 import json
+import math
 
 import pytest
 
@@ -32,6 +33,19 @@ def test_items_are_the_same_each_time_and_every_mark_is_explained(name):
     json.dumps(
         [[dict(each.marks), estimate.as_dict()] for each in marked for estimate in found.values()], allow_nan=False
     )
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_metric_says_what_values_are_possible_and_keeps_to_them(name):
+    task = TASKS[name]
+    items = gather(task, CTX).items
+    for text in ("Some words.", "", "A"):
+        marked = [task.mark(item, [answer(ask, text) for ask in item.requests]) for item in items]
+        found = task.summarise([Scored(item, each) for item, each in zip(items, marked, strict=True)])
+        for metric, estimate in found.items():
+            least, greatest = task.metrics[metric].possible
+            assert least is not None, metric
+            assert estimate.value is None or least <= estimate.value <= (greatest or math.inf), metric
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -61,3 +61,4 @@ def test_the_rank_for_a_share_of_the_parameters(shape, kept, rank):
 def test_half_of_the_rank_of_a_square_matrix_saves_nothing():
     assert not saves(4096, 4096, 2048)
     assert saves(4096, 4096, 2047)
+    assert saves(4096, 11008, 2985) and not saves(4096, 11008, 2986)

@@ -95,11 +95,65 @@ def test_marks_below_0_are_measured_against_denses_size_and_keep_their_direction
     """Dense about -2, compressed 1.5 times that: 50 % of dense, worse where higher is better."""
     for run, times in zip(runs, (1.0, 1.5), strict=True):
         edit_lines(run / FILE, lambda i, line, times=times: {**line, "marks": {"right": -times * (2 + i % 5 / 10)}})
-        data = json.loads((run / "results.json").read_text())
-        data["tasks"]["trust/fairness"]["metrics"]["right"]["direction"] = direction
-        (run / "results.json").write_text(json.dumps(data))
+        edit_metric(run, kind="mean", direction=direction)
     _, row = fairness(judge(runs[0], [runs[1]]))
     assert row.unit == "% of dense" and row.change.value == pytest.approx(sign * 50.0)
+
+
+def edit_metric(run, **facts):
+    data = json.loads((run / "results.json").read_text())
+    data["tasks"]["trust/fairness"]["metrics"]["right"] |= facts
+    (run / "results.json").write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize("possible", [[0.0, 1.0], None])
+def test_levels_and_changes_are_shown_within_what_is_possible(judge, runs, possible):
+    """Three clusters near both ends; a run from before ranges were written shows them as they are."""
+    for run, marks in zip(runs, ((0.9, 0.1, 0.8), (0.0, 0.9, 0.1)), strict=True):
+        edit_lines(
+            run / FILE,
+            lambda i, line, marks=marks: {**line, "marks": {"right": marks[i % 3]}, "cluster": f"c{i % 3}"},
+        )
+        edit_metric(run, kind="mean", **({} if possible is None else {"range": possible}))
+    _, row = fairness(judge(runs[0], [runs[1]]))
+    edges = [row.dense.low, row.dense.high, row.change.low / 100, row.change.high / 100]
+    if possible is None:
+        assert edges[0] < 0 and edges[1] > 1 and edges[2] < -1 and edges[3] > 1
+    else:
+        assert edges == [0.0, 1.0, -1.0, 1.0] and "−100.0 to +100.0" in row.sentence
+
+
+def test_a_statistics_interval_in_an_old_run_is_shown_within_its_range(judge, runs):
+    for run in runs:
+        edit_metric(run, kind="statistic", range=[0.0, 1.0], value=0.95, stderr=0.6, ci95=[-0.2, 2.1])
+    _, row = fairness(judge(runs[0], [runs[1]]))
+    assert (row.dense.low, row.dense.high) == (0.0, 1.0) and (row.change.low, row.change.high) == (-100.0, 100.0)
+
+
+@pytest.mark.parametrize(
+    ("possible", "factor", "unit", "change"),
+    [
+        ([0.0, 1.0], 1, "points", -20),
+        ([0.0, 100.0], 100, "points", -20),
+        ([-1.0, 1.0], 1, "points", -20),
+        ([0.0, None], 1, "% of dense", -50),
+        ([None, None], 1, "points", -20),  # nothing is known of it, and all marks lie in [0, 1]
+    ],
+)
+@pytest.mark.parametrize("kind", ["mean", "statistic"])
+def test_whether_a_change_is_in_points_is_declared_and_not_guessed(judge, runs, possible, factor, unit, change, kind):
+    """Nats below 1 are no shares, a score of 0 to 100 is one."""
+    for run, level in zip(runs, (0.4, 0.2), strict=True):
+
+        def marked(i, line, level=level):
+            mark = factor * (level + (i % 3 - 1) / 10)
+            return {**line, "marks": {"right": mark}, "cluster": None}
+
+        edit_lines(run / FILE, marked)
+        edit_metric(run, kind=kind, range=possible, value=factor * level, stderr=0.01 * factor, ci95=None)
+    _, row = fairness(judge(runs[0], [runs[1]]))
+    assert row.unit == unit and row.change.value == pytest.approx(change, abs=0.3)
+    assert row.tolerance == (3.0 if unit == "points" else 5.0)
 
 
 def _with_gaps(run, gap, spread=0.1):
@@ -127,3 +181,20 @@ def test_a_gap_is_compared_by_its_size_in_points_whichever_group_it_favours(judg
     assert row.unit == "points" and row.change.value == pytest.approx(change)
     assert (row.dense.value, row.compressed.value) == (pytest.approx(abs(dense)), pytest.approx(abs(compressed)))
     assert not health.notes
+
+
+def test_gaps_of_two_settings_that_lean_to_either_side_do_not_cancel(judge, runs):
+    """Dense treats both alike in both settings; compressed prefers one group by 0.4 here and the other there."""
+    for run, gap in zip(runs, (0.0, 0.4), strict=True):
+        _with_gaps(run, gap)
+        edit_lines(
+            run / FILE,
+            lambda i, line, gap=gap: {
+                **line,
+                "stratum": f"s{i % 4 // 2}",
+                "marks": {"right": line["marks"]["right"] - (2 * gap if i % 4 > 1 else 0)},
+            },
+        )
+    _, row = fairness(judge(runs[0], [runs[1]]))
+    assert row.change.value == pytest.approx(-40, abs=1) and row.compressed.value == pytest.approx(0.4, abs=0.01)
+    assert row.code == "lost"

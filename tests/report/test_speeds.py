@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from llmc.evaluate.bench import _summary
 from llmc.report.flips import collect
 from llmc.report.page import PageOptions, page
 from tests.report.made_up_runs import write_family
@@ -49,6 +50,18 @@ def test_every_metric_of_both_is_told_in_its_order_with_median_range_and_ratio(j
     for words in ("Speed and memory, measured", "33 (30 to 36) tokens/s", "1 MB", "on A, bfloat16, packed layers fast"):
         assert words in text
     assert not any("llmc bench measures" in said for said in compared.comparison.runs[0].not_measured)
+
+
+def test_ratios_are_the_medians_over_turns_that_the_bench_prints(judge, runs):
+    """Turn by turn 1, 4 and 2.5: the geometric mean would be 2.15, the ratio of medians 2.73."""
+    other = {**DENSE, "decode_tokens_per_s": [10.0, 44.0, 30.0], "decode_tokens_per_s_batch_1": [10.0, 44.0, 30.0]}
+    bench(runs[0], DENSE)
+    bench(runs[1], other)
+    found = judge(runs[0], [runs[1]]).comparison.runs[0]
+    told = next(t for t in found.speeds.timings if t.name == "new tokens, batch 1")
+    assert (told.ratio, told.ratio_low, told.ratio_high) == (2.5, 1.0, 4.0) and found.speed_ratio == 2.5
+    printed = _summary(other["decode_tokens_per_s"], DENSE["decode_tokens_per_s"])
+    assert (printed["ratio"], printed["ratio_least"], printed["ratio_most"]) == (2.5, 1.0, 4.0)
 
 
 @pytest.mark.parametrize(

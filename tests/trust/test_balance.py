@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from llmc.evaluate.estimate import Estimate, clustered_mean, proportion
+from llmc.evaluate.estimate import Estimate, clustered_mean, proportion, rate
 from llmc.trust._balance import balanced, scaled, weights
 
 
@@ -45,6 +45,25 @@ def test_coverage_with_clusters_across_strata():
         found = balanced(*zip(*rows, strict=True))
         held += found.ci95[0] <= 0 <= found.ci95[1]
     assert 0.93 <= held / 600 <= 0.97
+
+
+def test_right_or_wrong_in_one_stratum_has_the_interval_of_a_rate():
+    random = np.random.default_rng(2)
+    marks, clusters = (random.uniform(size=90) < 0.9).astype(float).tolist(), random.integers(0, 20, 90).tolist()
+    assert balanced(marks, ["s"] * 90, clusters).ci95 == pytest.approx(rate(marks, clusters).ci95)
+    assert balanced(marks, ["s"] * 90, range(90)).ci95 == pytest.approx(rate(marks, range(90)).ci95)
+
+
+def test_coverage_of_rates_near_1_in_strata():
+    """Three strata of ten, 95, 90 and 98 % right: Student's holds the truth in 82 % and leaves [0, 1] in 74 %."""
+    random = np.random.default_rng(1)
+    held, strata = 0, np.repeat(["a", "b", "c"], 10).tolist()
+    for _ in range(600):
+        marks = random.uniform(size=30) < np.repeat([0.95, 0.9, 0.98], 10)
+        low, high = balanced(marks.astype(float).tolist(), strata, range(30)).ci95
+        assert 0 <= low < high <= 1
+        held += low <= 0.94333 <= high
+    assert held / 600 >= 0.94
 
 
 def test_scaling_turns_the_interval_round():

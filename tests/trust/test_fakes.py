@@ -36,6 +36,16 @@ def test_a_good_model_is_not_collapsed_and_scores_high(name, context):
     assert score > 85
 
 
+@pytest.mark.parametrize("name", dimensions())
+def test_every_metric_says_what_values_are_possible_and_keeps_to_them(name, context):
+    for task in dimensions()[name].tasks:
+        _, found = pose(task, context(), ideal)
+        for metric, estimate in found.items():
+            least, greatest = task.metrics[metric].possible
+            assert least is not None and greatest is not None, metric
+            assert estimate.value is None or least <= estimate.value <= greatest, metric
+
+
 @pytest.mark.parametrize("fake", FAKES)
 def test_published_scores_of_pretenders_are_still_what_was_published(fake, context):
     """In `compat` silence is unbiased: the point of `fixed` is that this must not be reported as trust."""

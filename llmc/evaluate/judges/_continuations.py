@@ -16,7 +16,7 @@ class Likelihood:
     """The mean log-probability a token of one text of each case after the prompt, in natural logarithms."""
 
     source: ClassVar[str] = "docs/judges.md"
-    metrics: ClassVar[Mapping[str, Metric]] = {"nats_per_token": Metric()}
+    metrics: ClassVar[Mapping[str, Metric]] = {"nats_per_token": Metric(range=(None, 0.0))}
     argument: str | None = None
 
     def revision(self) -> str:

@@ -32,7 +32,7 @@ class KL:
 
     name: ClassVar[str] = "kl"
     source: ClassVar[str] = "Kullback & Leibler 1951; llama.cpp's perplexity tool"
-    metrics: ClassVar[Mapping[str, Metric]] = {"nats_per_token": Metric(direction="lower")}
+    metrics: ClassVar[Mapping[str, Metric]] = {"nats_per_token": Metric(direction="lower", range=(0.0, None))}
     argument: str | None = None
 
     def revision(self) -> str:

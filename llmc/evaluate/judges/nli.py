@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from llmc.errors import UserError
 from llmc.evaluate.backend import Backend
 from llmc.evaluate.judge import Case, Marks, needed
-from llmc.evaluate.task import Metric
+from llmc.evaluate.task import SHARE, Metric
 from llmc.models.checkpoint import Checkpoint
 
 CHUNK_WORDS = 120
@@ -31,7 +31,7 @@ class NLI:
 
     name: ClassVar[str] = "nli"
     source: ClassVar[str] = "arXiv:2111.09525"
-    metrics: ClassVar[Mapping[str, Metric]] = {"faithful": Metric()}
+    metrics: ClassVar[Mapping[str, Metric]] = {"faithful": Metric(range=SHARE)}
     argument: str | None = None
 
     def revision(self) -> str:

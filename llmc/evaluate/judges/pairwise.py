@@ -12,7 +12,7 @@ from llmc.errors import UserError
 from llmc.evaluate.backend import Backend, lm_eval_backend
 from llmc.evaluate.engine import Engine
 from llmc.evaluate.judge import Case, Marks, needed
-from llmc.evaluate.task import Ask, Metric
+from llmc.evaluate.task import SHARE, Ask, Metric
 from llmc.models.checkpoint import Checkpoint
 from llmc.models.load import load_model, load_tokenizer
 
@@ -39,9 +39,9 @@ class Pairwise:
     name: ClassVar[str] = "pairwise"
     source: ClassVar[str] = "arXiv:2306.05685"
     metrics: ClassVar[Mapping[str, Metric]] = {
-        "win": Metric(chance=0.5),
-        "flip": Metric(direction="lower"),
-        "read": Metric(),
+        "win": Metric(chance=0.5, range=SHARE),
+        "flip": Metric(direction="lower", range=SHARE),
+        "read": Metric(range=SHARE),
     }
     argument: str | None = None
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from llmc.evaluate.backend import Backend
 from llmc.evaluate.judge import Case, Marks
-from llmc.evaluate.task import Metric
+from llmc.evaluate.task import SHARE, Metric
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,10 @@ class Rouge:
 
     name: ClassVar[str] = "rouge"
     source: ClassVar[str] = "Lin 2004"
-    metrics: ClassVar[Mapping[str, Metric]] = {"rouge1_recall": Metric(), "rougeL": Metric()}
+    metrics: ClassVar[Mapping[str, Metric]] = {
+        "rouge1_recall": Metric(range=SHARE),
+        "rougeL": Metric(range=SHARE),
+    }
     argument: str | None = None
 
     def revision(self) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from llmc.data.hub import offline, unreachable
 from llmc.errors import UserError
 
 BATCH = 32
@@ -67,8 +68,9 @@ def _loaded(name: str, pinned: str | None, label: str) -> tuple[Any, Any, int]:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=pinned or "main")
-        model = AutoModelForSequenceClassification.from_pretrained(name, revision=pinned or "main")
+        with offline(not Path(name).exists() and unreachable() is not None):
+            tokenizer = AutoTokenizer.from_pretrained(name, revision=pinned or "main")
+            model = AutoModelForSequenceClassification.from_pretrained(name, revision=pinned or "main")
     except OSError as error:
         raise UserError(
             f"the weights of {name} can't be loaded",

@@ -2,12 +2,14 @@
 
 import io
 import json
+import socket
 import urllib.error
 import urllib.request
 
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+from huggingface_hub import constants
+from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, BertTokenizerFast
 
 from llmc.catalog import catalog
 from llmc.errors import UserError
@@ -117,6 +119,25 @@ def test_a_classifier_reads_its_label_whatever_the_batch(weights, link):
 def test_a_classifier_without_the_label_says_which_it_has(weights):
     with pytest.raises(UserError, match="insult, threat, toxicity"):
         Classifier(name="x", source="here", model=str(weights), label="rude", link="sigmoid").score(["you"])
+
+
+def test_without_a_network_a_classifier_by_name_is_looked_for_in_the_cache_alone(monkeypatch):
+    """The hub's library would ask five times and wait 23 s, twice."""
+    offline = []
+
+    def from_pretrained(name, **_):
+        offline.append(constants.HF_HUB_OFFLINE)
+        raise OSError("not in the cache")
+
+    def no_network(*_, **__):
+        raise urllib.error.URLError(socket.gaierror(-2, "Name or service not known"))
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(urllib.request, "urlopen", no_network)
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", from_pretrained)
+    with pytest.raises(UserError, match="weights of someone/toxic can't be loaded"):
+        Classifier(name="x", source="here", model="someone/toxic", label="toxicity", link="sigmoid").score(["you"])
+    assert offline == [True] and not constants.HF_HUB_OFFLINE
 
 
 def test_perspective_waits_when_busy_and_gives_up_on_a_refused_text(monkeypatch):

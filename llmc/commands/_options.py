@@ -1,0 +1,44 @@
+"""Options that several commands have, in one place so that they read alike; and those whose words take a line of their
+own. Each is put into an `Annotated[TYPE, …]`.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from llmc.commands import _completion
+
+MODEL = typer.Argument(metavar="MODEL", help="A checkpoint directory, a downloaded hub name, or 'mini'.")
+SUITE = typer.Option(autocompletion=_completion.suites, help="Suites, separated by commas: kick (knowledge), trust.")
+SCALE = typer.Option(autocompletion=_completion.scales, help="mini (made up, no download), quick or full (real data).")
+MODE = typer.Option(autocompletion=_completion.modes, help="fixed, or compat: the published protocol, faults included.")
+DATA_ROOT = typer.Option(help="Folder with the real data of quick and full; `llmc data` fetches some of it.")
+LIMIT = typer.Option(help="At most this many items a task.")
+DEVICE = typer.Option(help="auto, cpu, cuda, …")
+SEQUENCES = typer.Option(help="How many calibration sequences.")
+
+METHOD = typer.Option(
+    "--method", "-m", autocompletion=_completion.methods, help="One method; `llmc methods` lists them."
+)
+SET = typer.Option(
+    "--set", metavar="NAME=VALUE", help="A setting of the method, as `llmc methods METHOD` lists them; repeatable."
+)
+CALIBRATION = typer.Option(
+    help="Text to calibrate on: a .txt, .jsonl or .parquet file, mini, none, or (downloaded) c4 or wikitext2."
+)
+SEQ_LEN = typer.Option(help="Tokens of each; by default 2048, or the model's limit where that is less.")
+FORMAT = typer.Option(
+    "--format", help="dense, compressed-tensors, gptq, gptq_v2, awq or factors; by default what most loaders read."
+)
+STORED = typer.Option(help="What is not quantised is stored in: auto (the checkpoint's), float32, bfloat16 or float16.")
+
+TASKS = typer.Option(help="Single tasks, separated by commas: ours (`llmc tasks`) or lm-eval's.")
+BACKEND = typer.Option(help="What runs the model: our engine, or an lm-eval model class: hf, vllm, …")
+BACKEND_ARG = typer.Option(metavar="NAME=VALUE", help="An argument of that class; repeatable.")
+SCORER = typer.Option(help="Marking rules of the suite trust: v0, v1 or vC, toxicity=NAME, or both with a comma.")
+JUDGE = typer.Option(
+    metavar="NAME[=MODEL]",
+    help="Who marks free answers too: rouge, reference-likelihood, dense-likelihood, kl, nli or pairwise; repeatable.",
+)
+DENSE_RUN = typer.Option(help="The dense model's run, with whose answers judges compare.")
+KERNELS = typer.Option(help="How packed layers compute: exact, fast (in bfloat16) or dense.")
