@@ -6,7 +6,8 @@
 Every product goes through different matrices in turn, `--megabytes` of them, so that none comes from a cache. A line
 has the median time of one product in microseconds and the least and the most of `--turns` rounds. Of a linear layer:
 dense in bfloat16, dense in float32, by torch's CSR in float32 (int32 columns; 8 bytes a kept weight), and unpacked from
-a bitmask in each call (`kernels=exact`) in bfloat16.
+a bitmask in each call (`kernels=exact`) in bfloat16 and in float32. Dense float32 is what the models compute with
+(`llmc.ops.product`).
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
 from llmc.kernels.sparse_linear import SparseLinear
 from llmc.ops.bitmask import Bitmask
+from llmc.ops.product import linear
 
 Product = Callable[[], object]
 
@@ -58,6 +59,7 @@ def _one_matrix(rows: int, columns: int, density: float, args: argparse.Namespac
             "float32": _times([partial(linear, x, w) for w in wide], args.turns),
             "csr": _times([partial(_csr_product, w, x) for w in csr], args.turns),
             "exact": _times([partial(layer, half) for layer in packed], args.turns),
+            "exact, float32": _times([partial(layer, x) for layer in packed], args.turns),
         }
         cells = (f"{name} {statistics.median(t):,.0f} ({min(t):,.0f} to {max(t):,.0f})" for name, t in found.items())
         print(f"{rows}x{columns}, density {density}, {m} rows:", "; ".join(cells), flush=True)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from llmc.kernels.scratch import scratch
 from llmc.ops.bitmask import Bitmask, row_blocks, words
 from llmc.ops.product import linear
 
@@ -53,14 +54,15 @@ class CsrLinear(nn.Module):
         shape = (self.out_features, self.in_features)
         return torch.sparse_csr_tensor(self.starts, self.columns, self.values, size=shape, check_invariants=False)
 
-    def dequantised(self, dtype: torch.dtype) -> Tensor:
-        """The dense weight (out, in), made anew at every call."""
-        dense = torch.zeros((self.out_features, self.in_features), dtype=dtype)
+    def dequantised(self, dtype: torch.dtype, into: Tensor | None = None) -> Tensor:
+        """The dense weight (out, in), made anew at every call, in the memory of `into` (out, in) if that is given."""
+        dense = torch.empty((self.out_features, self.in_features), dtype=dtype) if into is None else into
         starts, columns = self.starts.numpy(), self.columns.numpy()
         for rows in row_blocks(self.out_features, self.in_features):
             first = starts[rows.start : rows.stop + 1]
             kept = slice(int(first[0]), int(first[-1]))
             offsets = np.arange(len(first) - 1) * self.in_features
+            dense[rows] = 0
             places = np.repeat(offsets, np.diff(first)) + columns[kept]
             words(dense)[rows].view(-1).numpy()[places] = words(self.values[kept].to(dtype)).numpy()
         return dense
@@ -68,7 +70,8 @@ class CsrLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, self.in_features)
         if not 0 < len(rows) < MANY_ROWS.get(x.dtype, 0):
-            return linear(x, self.dequantised(x.dtype), self.bias)
+            room = scratch((self.out_features, self.in_features), x.dtype, self.values.device)
+            return linear(x, self.dequantised(x.dtype, room), self.bias)
         wide = rows.float()
         matrix = self._matrix()
         y = torch.mv(matrix, wide[0]).unsqueeze(0) if len(wide) == 1 else torch.mm(matrix, wide.T).T

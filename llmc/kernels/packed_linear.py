@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from llmc.kernels.scratch import scratch
 from llmc.ops.codes import Codes, fill_values_, row_blocks
 from llmc.ops.planes import pack_planes, unpack_planes
 from llmc.ops.product import linear
@@ -42,9 +43,10 @@ class PackedLinear(nn.Module):
         """The weights that the codes stand for."""
         return self.out_features * self.in_features
 
-    def dequantised(self, dtype: torch.dtype) -> Tensor:
-        """The dense weight (out, in), made anew at every call."""
-        weight = torch.empty((self.out_features, self.in_features), dtype=dtype, device=self.codes.device)
+    def dequantised(self, dtype: torch.dtype, into: Tensor | None = None) -> Tensor:
+        """The dense weight (out, in), made anew at every call, in the memory of `into` (out, in) if that is given."""
+        shape = (self.out_features, self.in_features)
+        weight = torch.empty(shape, dtype=dtype, device=self.codes.device) if into is None else into
         group = None if self.group is None else self.group.long()
         for rows in row_blocks(self.out_features, self.in_features):
             codes = unpack_planes(self.codes[rows], self.bits, self.in_features)
@@ -53,7 +55,8 @@ class PackedLinear(nn.Module):
         return weight
 
     def forward(self, x: Tensor) -> Tensor:
-        return linear(x, self.dequantised(x.dtype), self.bias)
+        room = scratch((self.out_features, self.in_features), x.dtype, self.codes.device)
+        return linear(x, self.dequantised(x.dtype, room), self.bias)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bits={self.bits}"

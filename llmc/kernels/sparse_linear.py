@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from llmc.kernels.scratch import scratch
 from llmc.ops.bitmask import Bitmask, unpack
 from llmc.ops.product import linear
 
@@ -32,12 +33,13 @@ class SparseLinear(nn.Module):
         """The weights that the layer stands for, zeros included."""
         return self.out_features * self.in_features
 
-    def dequantised(self, dtype: torch.dtype) -> Tensor:
-        """The dense weight (out, in), made anew at every call."""
-        return unpack(self.values, self.mask, self.in_features, self.starts, dtype)
+    def dequantised(self, dtype: torch.dtype, into: Tensor | None = None) -> Tensor:
+        """The dense weight (out, in), made anew at every call, in the memory of `into` (out, in) if that is given."""
+        return unpack(self.values, self.mask, self.in_features, self.starts, dtype, into)
 
     def forward(self, x: Tensor) -> Tensor:
-        return linear(x, self.dequantised(x.dtype), self.bias)
+        room = scratch((self.out_features, self.in_features), x.dtype, self.values.device)
+        return linear(x, self.dequantised(x.dtype, room), self.bias)
 
     def extra_repr(self) -> str:
         density = len(self.values) / self.n_weights

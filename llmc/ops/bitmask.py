@@ -70,14 +70,20 @@ def row_blocks(rows: int, columns: int) -> list[slice]:
     return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
 
 
-def unpack(values: Tensor, mask: Tensor, n_in: int, starts: list[int], dtype: torch.dtype) -> Tensor:
-    """The dense matrix (out, in) in `dtype`, on the device of `values`; `starts` is what `Bitmask.starts` gives."""
-    dense = torch.zeros((len(mask), n_in), dtype=dtype, device=values.device)
+def unpack(
+    values: Tensor, mask: Tensor, n_in: int, starts: list[int], dtype: torch.dtype, into: Tensor | None = None
+) -> Tensor:
+    """The dense matrix (out, in) in `dtype`, on the device of `values`; `starts` is what `Bitmask.starts` gives.
+
+    It is made in the memory of `into` (out, in), of that dtype and device, if that is given.
+    """
+    dense = torch.empty((len(mask), n_in), dtype=dtype, device=values.device) if into is None else into
     fill_, at_once = _WAYS.get(values.device.type, (fill_anywhere_, BLOCKS_ANYWHERE))
     blocks = row_blocks(len(mask), n_in)
     for first in range(0, len(blocks), at_once):
         last = min(first + at_once, len(blocks))
         rows = slice(blocks[first].start, blocks[last - 1].stop)
+        dense[rows] = 0  # block by block, which is then still in the cache
         fill_(dense[rows], values[starts[first] : starts[last]].to(dtype), mask[rows])
     return dense
 
