@@ -33,6 +33,7 @@ Product = Callable[[], object]
 def main() -> None:
     """Prints a line a shape, density and number of rows."""
     args = _arguments()
+    torch.set_grad_enabled(False)
     warnings.filterwarnings("ignore", "Sparse CSR")
     if args.threads:
         torch.set_num_threads(args.threads)

@@ -19,6 +19,8 @@ Measured with `bench/sparse_cpu.py` (docs/performance-kernels.md).
 """
 MANY_ROWS = {torch.float32: 512, torch.bfloat16: 192, torch.float16: 192}
 """From about here on filling in the zeros and one dense product is faster than CSR, whose time grows with the rows."""
+MANY_ROWS_DENSER = 128
+"""The same where more than a tenth of the weights is kept, as only float32 has it."""
 
 
 class CsrLinear(nn.Module):
@@ -50,6 +52,11 @@ class CsrLinear(nn.Module):
         """The weights that the layer stands for, zeros included."""
         return self.out_features * self.in_features
 
+    def many_rows(self, dtype: torch.dtype) -> int:
+        """The rows of x from which the zeros are filled in; 0 for a dtype that always has them filled in."""
+        limit = MANY_ROWS.get(dtype, 0)
+        return min(limit, MANY_ROWS_DENSER) if len(self.values) > 0.1 * self.n_weights else limit
+
     def _matrix(self) -> Tensor:
         shape = (self.out_features, self.in_features)
         return torch.sparse_csr_tensor(self.starts, self.columns, self.values, size=shape, check_invariants=False)
@@ -69,7 +76,7 @@ class CsrLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, self.in_features)
-        if not 0 < len(rows) < MANY_ROWS.get(x.dtype, 0):
+        if not 0 < len(rows) < self.many_rows(x.dtype):
             room = scratch((self.out_features, self.in_features), x.dtype, self.values.device)
             return linear(x, self.dequantised(x.dtype, room), self.bias)
         wide = rows.float()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from llmc.kernels.cpu_sparse import MANY_ROWS, CsrLinear, csr_linear
+from llmc.kernels.cpu_sparse import MANY_ROWS, MANY_ROWS_DENSER, CsrLinear, csr_linear
 from llmc.kernels.sparse_linear import SparseLinear
 from llmc.models.memory import tensor_bytes
 from llmc.ops import bitmask
@@ -86,6 +86,13 @@ def test_csr_fills_in_its_zeros_for_many_rows_and_for_none(dtype):
     for n_rows in (MANY_ROWS[dtype], 0):
         x = torch.randn(n_rows, 601).to(dtype)
         assert torch.equal(layer(x), dense(x))
+
+
+@needs_mkl
+def test_csr_gives_up_at_fewer_rows_where_more_is_kept():
+    sparse, denser = (layers(CsrLinear, 90, 333, density, torch.float32, False)[0] for density in (0.05, 0.2))
+    assert sparse.many_rows(torch.float32) == MANY_ROWS[torch.float32] > MANY_ROWS_DENSER
+    assert denser.many_rows(torch.float32) == MANY_ROWS_DENSER and denser.many_rows(torch.float64) == 0
 
 
 @needs_mkl
