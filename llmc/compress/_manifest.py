@@ -120,7 +120,11 @@ def packages() -> dict[str, str]:
 
 def machine(device: str) -> dict[str, str]:
     """What the work ran on."""
-    return {"system": platform.system(), "processor": platform.processor() or platform.machine(), "device": device}
+    from llmc.ops.product import by_onednn  # torch: not for those who only read a manifest
+
+    processor = platform.processor() or platform.machine()
+    products = "oneDNN" if by_onednn() else "torch"
+    return {"system": platform.system(), "processor": processor, "float32_products": products, "device": device}
 
 
 def read_manifest(directory: str | Path) -> Manifest:

@@ -15,6 +15,7 @@ from llmc._version import __version__
 from llmc.errors import UserError
 from llmc.models.checkpoint import Checkpoint
 from llmc.models.memory import n_parameters
+from llmc.ops.product import by_onednn
 
 PACKAGES = ("torch", "transformers", "lm_eval", "compressed-tensors", "tokenizers", "datasets", "numpy", "rouge-score")
 
@@ -70,6 +71,7 @@ def machine(device: str) -> dict[str, Any]:
         "processor": platform.machine(),
         "n_cores": os.cpu_count(),
         "n_threads": torch.get_num_threads(),
+        "float32_products": "oneDNN" if by_onednn() else "torch",
         "device": device,
         "device_name": torch.cuda.get_device_name() if device.startswith("cuda") else None,
     }

@@ -5,6 +5,8 @@ from unittest import mock
 import pytest
 import torch
 
+from llmc.compress import _manifest
+from llmc.evaluate import provenance
 from llmc.ops import product
 from llmc.ops.accumulate import add_gram_, mirror_
 from llmc.ops.product import LEAST, add_product_, by_onednn, linear
@@ -121,3 +123,9 @@ def test_the_choice_is_the_machines(monkeypatch, tmp_path, cpuinfo, capability, 
         assert by_onednn() is expected
     finally:
         product._mkl_holds_back.cache_clear()
+
+
+@pytest.mark.parametrize("said", ["oneDNN", "torch"])
+def test_manifests_say_which_way_products_go(monkeypatch, said):
+    monkeypatch.setattr(product, "_mkl_holds_back", lambda: said == "oneDNN")
+    assert provenance.machine("cpu")["float32_products"] == _manifest.machine("cpu")["float32_products"] == said
