@@ -118,7 +118,7 @@ def test_many_rows_and_few_agree(monkeypatch):
     layer, x = cpu_packed_linear(codes, None), inputs(10, 256)
     few = layer(x)
     layer.many_rows = 1
-    monkeypatch.setattr(cpu_linear, "OUTPUTS_AT_A_TIME", 64)
+    monkeypatch.setattr(cpu_linear, "WEIGHTS_AT_A_TIME", 1)
     many = layer(x)
     assert not torch.equal(few, torch.zeros_like(few)) and relative(many, few.double()) <= 4e-3
     monkeypatch.setattr(cpu_int4, "layout", lambda: None)  # a machine of an unknown order takes the product always
