@@ -20,7 +20,7 @@ MANY_ROWS_INT8 = 40
 """The same for the 8-bit product: packed 3.2 ms, unpacking 1.0 ms."""
 WEIGHTS_AT_A_TIME = 1 << 20
 """Weights that are unpacked together, so that no dense matrix is ever whole: with more, what is in between leaves the
-caches (2048 x 7168 in 8 bits and 512 rows: 61 ms, and 99 ms with 7 times as many)."""
+caches (2048 x 7168 in 8 bits and 512 rows: 61 ms, and 79 with 7 times as many)."""
 
 
 class Int4Part(nn.Module):
