@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,13 +11,12 @@ from rich.table import Table
 
 from llmc.commands._progress import progress, table_console
 from llmc.commands._resolve import EMBEDDED, resolve
-from llmc.compress._help import field_help
 from llmc.compress._job import check_out
 from llmc.compress._job import compress as run_job
 from llmc.compress._manifest import Manifest
 from llmc.compress._method import Balances, Method, Needs
 from llmc.compress._plan import Job, plan
-from llmc.compress._recipe import build, methods, read_recipe, settings_of
+from llmc.compress._recipe import build, methods, read_recipe
 from llmc.data.calibration import Calibration, calibrate, check_source
 from llmc.data.hub_text import PINNED
 from llmc.errors import UserError
@@ -206,13 +204,3 @@ def _warn(account: Manifest) -> None:
         typer.secho(f"note: {text}", err=True, fg="yellow")
     if len(texts) > 3:
         typer.secho(f"note: and {len(texts) - 3} more like these; `llmc inspect` shows all", err=True, fg="yellow")
-
-
-def setting_rows(method: type[Method]) -> list[tuple[str, str, str, str]]:
-    """(name, type, default, help) of every setting of a method."""
-    texts = field_help(method)
-    rows = []
-    for name, field in settings_of(method).items():
-        default = field.default if field.default is not dataclasses.MISSING else "required"
-        rows.append((name, str(field.type), str(default), texts.get(name, "")))
-    return rows

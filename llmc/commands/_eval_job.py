@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from llmc.catalog import catalog, pick
+from llmc.commands._own_tasks import own_tasks
 from llmc.commands._resolve import resolve
 from llmc.errors import UserError, unknown
 from llmc.evaluate import foreign
@@ -90,14 +91,6 @@ class EvalJob:
                 f"scale {self.scale} reads real data, and --data-root isn't given",
                 hint="give the folder with the data, or --scale mini",
             )
-
-
-def own_tasks() -> dict[str, Task]:
-    """Every task of our suites by name."""
-    found: dict[str, Task] = dict(catalog("llmc.kick_bench", "TASK"))
-    for dimension in catalog("llmc.trust", "DIMENSION").values():
-        found |= {task.name: task for task in dimension.tasks}
-    return found
 
 
 def run(job: EvalJob, report: Report) -> dict[str, Any]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from llmc.commands import _completion
+
+if TYPE_CHECKING:
+    from llmc.compress._method import Method
 
 
 def methods(
@@ -23,7 +27,6 @@ def methods(
     from rich.table import Table
 
     from llmc.catalog import pick
-    from llmc.commands._compress_job import setting_rows
     from llmc.commands._progress import table_console
     from llmc.compress._recipe import methods as all_methods
 
@@ -33,7 +36,7 @@ def methods(
         keys = ("name", "type", "default", "help")
         listing = [
             {"name": m.name, "kind": m.kind, "source": m.source, "needs": m.needs.name.lower(),
-             "settings": [dict(zip(keys, row, strict=True)) for row in setting_rows(m)]}
+             "settings": [dict(zip(keys, row, strict=True)) for row in _setting_rows(m)]}
             for m in chosen.values()
         ]  # fmt: skip
         typer.echo(json.dumps(listing, indent=2))
@@ -45,9 +48,22 @@ def methods(
             f"[bold]{method.name}[/bold]  {method.kind}  [dim]{method.source}[/dim]\n  {first}", highlight=False
         )
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
-        for setting, kind, default, text in setting_rows(method):
+        for setting, kind, default, text in _setting_rows(method):
             table.add_row(f"--set {setting}=", kind, default, text)
         console.print(table)
+
+
+def _setting_rows(method: type[Method]) -> list[tuple[str, str, str, str]]:
+    """(name, type, default, help) of every setting of a method."""
+    from llmc.compress._help import field_help
+    from llmc.compress._recipe import settings_of
+
+    texts = field_help(method)
+    rows = []
+    for name, field in settings_of(method).items():
+        default = field.default if field.default is not dataclasses.MISSING else "required"
+        rows.append((name, str(field.type), str(default), texts.get(name, "")))
+    return rows
 
 
 COMMAND = methods

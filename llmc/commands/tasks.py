@@ -10,7 +10,7 @@ import typer
 
 def tasks(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List our tasks: suite, dimension, primary metric, source. Any lm-eval task can be asked as well."""
-    from llmc.commands._eval_job import own_tasks
+    from llmc.commands._own_tasks import own_tasks
 
     rows = [
         {name: getattr(task, name) for name in ("name", "suite", "dimension", "version", "primary", "source")}
