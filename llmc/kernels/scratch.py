@@ -23,6 +23,5 @@ def scratch(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) ->
     memory: Tensor | None = getattr(_held, "memory", None)
     if memory is None or memory.numel() < size:
         _held.memory = None  # before there are two
-        with torch.inference_mode(False):  # else nobody could write to it outside that mode
-            memory = _held.memory = torch.empty(size, dtype=torch.uint8)
+        memory = _held.memory = torch.empty(size, dtype=torch.uint8)
     return memory[:size].view(dtype).view(shape)

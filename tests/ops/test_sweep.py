@@ -22,25 +22,28 @@ def whole_numbers(seed, *, shuffled):
     return weight, Feedback(gain=gain, cost=cost, order=order, damping=0.0)
 
 
-def lowest_two(scores):
-    """Of each four columns the two with the least scores go, of equal ones the first: (4, out) -> where one stays."""
-    return scores.argsort(dim=0, stable=True).argsort(dim=0) >= 2
+def lowest_half(scores):
+    """Half of the columns, those with the least scores, go, of equal ones the first: (n, out) -> where one stays."""
+    return scores.argsort(dim=0, stable=True).argsort(dim=0) >= len(scores) // 2
 
 
-def by_definition(weight, factors, *, grid=None, select=None):
+def by_definition(weight, factors, *, grid=None, select=None, every=4, given=None):
     """Column after column in float64: hear from the settled ones, prune or round, say by how much one falls short."""
     order = torch.arange(COLUMNS) if factors.order is None else factors.order
     w, gain = weight.double()[:, order], factors.gain.double()
     result, short, keep = torch.zeros_like(w), torch.zeros_like(w), torch.ones_like(w, dtype=torch.bool)
+    if given is not None:
+        keep = given[:, order].clone()
     for i in range(COLUMNS):
-        if select is not None and i % 4 == 0:
-            kept = short.clone()  # what the four would be if none of them were pruned
+        if select is not None and i % every == 0:
+            span = slice(i, min(i + every, COLUMNS))
+            kept = short.clone()  # what the span would be if none of it were pruned
             now = torch.zeros_like(w)
-            for j in range(i, i + 4):
+            for j in range(i, span.stop):
                 now[:, j] = w[:, j] + kept[:, :j] @ gain[:j, j]
                 kept[:, j] = w[:, j] - now[:, j]
-            scores = now[:, i : i + 4] ** 2 * factors.cost[i : i + 4].double()
-            keep[:, i : i + 4] = select(scores.T).T
+            scores = (now[:, span] ** 2 * factors.cost[span].double()).masked_fill(~keep[:, span], -1)
+            keep[:, span] &= select(scores.T).T
         value = w[:, i] + short[:, :i] @ gain[:i, i]
         if grid is not None:
             group = int(order[i]) // grid.group_size
@@ -67,12 +70,16 @@ def test_codes_equal_the_definitions_with_every_tie(symmetric, shuffled, seed):
     assert torch.equal(found.result.double() + 0.0, expected + 0.0) and found.keep is None
 
 
+@pytest.mark.parametrize("marked", [True, False])
+@pytest.mark.parametrize("every", [4, 16, 64])  # of 40 columns: whole spans, a shorter last one, a single one
 @pytest.mark.parametrize("shuffled", [True, False])
 @pytest.mark.parametrize("seed", range(4))
-def test_masks_equal_the_definitions_with_every_tie(shuffled, seed):
+def test_masks_equal_the_definitions_with_every_tie(shuffled, seed, every, marked):
     weight, factors = whole_numbers(seed, shuffled=shuffled)
-    found = sweep(weight, factors, SweepSettings(select=lowest_two, every=4))
-    expected, keep = by_definition(weight, factors, select=lowest_two)
+    draws = torch.Generator().manual_seed(seed)
+    given = torch.rand(ROWS, COLUMNS, generator=draws) < 0.8 if marked else None
+    found = sweep(weight, factors, SweepSettings(select=lowest_half, every=every, keep=given))
+    expected, keep = by_definition(weight, factors, select=lowest_half, every=every, given=given)
     assert torch.equal(found.keep, keep) and torch.equal(found.result.double() + 0.0, expected + 0.0)
 
 
@@ -85,6 +92,6 @@ def test_there_are_ties_to_fall():
     short = weight.double() - result
     heard = weight.double() + short @ (factors.gain.double() - torch.eye(COLUMNS))
     assert ((heard % 1) == 0.5).sum() > 50
-    settings = SweepSettings(select=lambda s: (scores.append(s.sort(0).values), lowest_two(s))[1], every=4)
+    settings = SweepSettings(select=lambda s: (scores.append(s.sort(0).values), lowest_half(s))[1], every=4)
     sweep(weight, factors, settings)
     assert sum(int((s[1] == s[2]).sum()) for s in scores) >= 10
