@@ -1,9 +1,11 @@
 """Masks against the definition by a stable sort."""
 
+import numpy as np
 import pytest
 import torch
 
 from llmc.errors import UserError
+from llmc.ops import masks
 from llmc.ops.masks import Pattern, drop_lowest, keep_n_of_m, n_drop, parse_pattern
 
 
@@ -58,3 +60,11 @@ def test_what_is_no_pattern_is_refused(text):
 def test_a_width_that_does_not_split_names_group_lengths_that_do():
     with pytest.raises(UserError, match="2, 3, 6, 9"):
         keep_n_of_m(torch.ones(2, 18), Pattern(2, 4))
+
+
+@pytest.mark.parametrize("of", [2, 4, 7])
+def test_ranks_are_the_same_by_numpy_and_by_torch_and_those_of_a_stable_sort(of):
+    lanes = torch.randint(-2, 3, (of, 200), generator=torch.Generator().manual_seed(of)).float()
+    expected = lanes.argsort(dim=0, stable=True).argsort(dim=0)
+    for found in (torch.from_numpy(masks._ranks(lanes.numpy(), np)), masks._ranks(lanes, torch)):
+        assert found.dtype == torch.int8 and torch.equal(found.long(), expected)
