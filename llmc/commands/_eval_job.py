@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -109,6 +109,8 @@ def run(job: EvalJob, report: Report) -> dict[str, Any]:
     chosen, dimensions, others = _chosen(job)
     _refuse_idle_options(job, chosen, others)
     writer = RunWriter(job.out, resume=job.resume)
+    # Before anything is asked: a misspelt name must not cost an evening's answers to the tasks before it.
+    manager = foreign.find(others, job.task_folders, _short(own_tasks())) if others and not writer.complete else None
     judges = [_judge(text) for text in job.judges]
     dense = Run(job.dense_run) if job.dense_run is not None else None
     directory = resolve(job.model)
@@ -154,7 +156,7 @@ def run(job: EvalJob, report: Report) -> dict[str, Any]:
         writer.write_samples(name, lines)
         results["tasks"][name] = part
     if others:
-        _add_foreign(job, backend, others, writer, manifest, results)
+        _add_foreign(job, backend, others, manager, writer, manifest, results)
     results["dimensions"] = {each.name: dimension_result(each, results["tasks"]) for each in dimensions}
     writer.finish({**manifest, "seconds": round(time.monotonic() - started, 3)}, results)
     return results
@@ -171,7 +173,7 @@ def _chosen(job: EvalJob) -> tuple[list[Task], list[Any], list[str]]:
         chosen |= {task.name: task for task in dimension.tasks}
     others = []
     own = own_tasks()
-    short = {name.split("/", 1)[-1]: name for name in own}
+    short = _short(own)
     for name in job.tasks:
         if (full := short.get(name, name)) in own:
             chosen[full] = own[full]
@@ -180,6 +182,11 @@ def _chosen(job: EvalJob) -> tuple[list[Task], list[Any], list[str]]:
         else:
             others.append(name)
     return list(chosen.values()), dimensions, others
+
+
+def _short(own: Iterable[str]) -> dict[str, str]:
+    """Names of our tasks without their suite, each with the whole one."""
+    return {name.split("/", 1)[-1]: name for name in own}
 
 
 def _refuse_idle_options(job: EvalJob, chosen: Sequence[Task], others: Sequence[str]) -> None:
@@ -307,6 +314,7 @@ def _add_foreign(
     job: EvalJob,
     backend: Backend,
     names: Sequence[str],
+    manager: Any,
     writer: RunWriter,
     manifest: dict[str, Any],
     results: dict[str, Any],
@@ -314,7 +322,7 @@ def _add_foreign(
     if isinstance(backend, Engine):
         backend.journal = writer.journal
     lm = backend if isinstance(backend, Engine) else backend.lm  # type: ignore[attr-defined]
-    for name, part in foreign.evaluate(lm, names, job.task_folders, job.limit, job.seed).items():
+    for name, part in foreign.evaluate(lm, names, manager, job.limit, job.seed).items():
         writer.write_samples(name, part.samples)
         manifest["tasks"] = {**manifest["tasks"], name: part.described}
         results["tasks"][name] = part.results
