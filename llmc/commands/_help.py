@@ -1,4 +1,4 @@
-"""How help screens look: switches without a type, lists with their elements' type, and the commands in the order that a newcomer needs them."""
+"""How help screens look: types as a shell knows them, and the commands in the order that a newcomer needs them."""
 
 from __future__ import annotations
 
