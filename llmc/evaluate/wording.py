@@ -147,7 +147,7 @@ def too_little(row: Evidence, verdict: Verdict, limits: Limits) -> str | None:
         return None
     minimum = limits.min_items if row.min_items is None else row.min_items
     reasons: dict[Why, str] = {
-        "too few items": f"too few items: {d.n:,} of the {minimum:,} asked for",
+        "too few items": f"under the {minimum:,} items asked for",
         "too few clusters": f"too few independent groups of items: {d.n_clusters:,} of {limits.min_clusters:,}",
         "no interval": "its uncertainty is not known",
         "after Holm": "it looks lost alone, but not when all rows of this rule are counted as tries",

@@ -393,7 +393,7 @@ def test_what_is_undecided_whatever_its_interval_says_says_why_beside_it(judge, 
     dense = write_run(tmp_path / "few", replace(DENSE, n=40, tasks=ONE))
     run = write_run(tmp_path / "a", replace(GPTQ, n=40, tasks=ONE, harm={}))
     row = row_of(judge(dense, [run]), "kick/closed_book")
-    assert row.code == "undecided" and row.found.endswith("; too few items: 40 of the 100 asked for")
+    assert row.code == "undecided" and row.found.endswith("; under the 100 items asked for")
 
 
 def test_a_perplexity_that_collapsed_is_told_once(judge, tmp_path):
