@@ -220,10 +220,10 @@ def _backend(job: EvalJob, directory: Path, tokenizer: Any, device: str) -> tupl
     import torch
 
     dtype = _dtype(job, device)
-    if dtype is not None and not isinstance(getattr(torch, dtype, None), torch.dtype):
-        raise unknown("dtype", dtype, ("auto", "float32", "bfloat16", "float16"))
+    chosen = None if dtype is None else getattr(torch, dtype, None)
+    if dtype is not None and not (isinstance(chosen, torch.dtype) and chosen.is_floating_point and chosen.itemsize > 1):
+        raise unknown("dtype", dtype, ("auto", "float64", "float32", "bfloat16", "float16"))
     if job.backend == "engine":
-        chosen = None if dtype is None else getattr(torch, dtype)
         model = load_model(directory, dtype=chosen, device=device, kernels=job.kernels)
         return Engine(model, tokenizer, batch_tokens=job.batch_tokens), model
     arguments: dict[str, Any] = {"pretrained": str(directory), "dtype": dtype or "auto", **(job.backend_args or {})}

@@ -240,6 +240,12 @@ def test_a_task_that_nobody_has_is_refused_before_any_other_is_asked(model, tmp_
         assert not list((tmp_path / "run").iterdir())
 
 
+@pytest.mark.parametrize("dtype", ["int8", "bool", "complex64", "float8_e4m3fn", "float61"])
+def test_a_dtype_that_no_model_computes_in_is_refused(model, tmp_path, capsys, dtype):
+    assert evaluate(model, tmp_path / "run", "--tasks", "multiple_choice_qa", "--dtype", dtype) == 2
+    assert f"unknown dtype '{dtype}'" in capsys.readouterr().err
+
+
 def test_real_data_that_are_missing_are_named_or_left_out(model, tmp_path, capsys):
     (tmp_path / "data").mkdir()
     more = ("--suite", "kick", "--scale", "quick", "--data-root", str(tmp_path / "data"))
