@@ -23,8 +23,8 @@ _WORDS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 class Bitmask:
     """The weights whose bits aren't all 0, row after row. A -0.0, whose sign is a bit, is kept like any other.
 
-    Shapes: values (kept,) of a dtype of 2, 4 or 8 bytes; mask (out, ceil(in / 8)) uint8, whose bit k of byte j stands for
-    column 8 j + k.
+    Shapes: values (kept,) of a dtype of 2, 4 or 8 bytes; mask (out, ceil(in / 8)) uint8, whose bit k of byte j stands
+    for column 8 j + k.
     """
 
     values: Tensor

@@ -1,8 +1,8 @@
 """Float32 matrix products on a CPU, by whichever of torch's two libraries uses the whole CPU.
 
-torch multiplies float32 matrices with Intel's MKL, which takes a general path on other makers' CPUs. oneDNN, which torch
-has for bfloat16, uses AVX-512 on any: twice as fast on an EPYC (docs/performance-kernels.md). Both sum in float32, in
-another order: results differ in the last bits.
+torch multiplies float32 matrices with Intel's MKL, which takes a general path on other makers' CPUs. oneDNN, which
+torch has for bfloat16, uses AVX-512 on any: twice as fast on an EPYC (docs/performance-kernels.md). Both sum in
+float32, in another order: results differ in the last bits.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from llmc.errors import UserError
 from llmc.kernels import sparse_ops
 from llmc.kernels.gap_sparse import BLOCK
 from llmc.kernels.gpu_sparse import GAP_ROWS, GapLinear, TwoOfFourLinear, gap_linear, two_of_four_linear
