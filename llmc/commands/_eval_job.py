@@ -109,13 +109,13 @@ def run(job: EvalJob, report: Report) -> dict[str, Any]:
     chosen, dimensions, others = _chosen(job)
     _refuse_idle_options(job, chosen, others)
     writer = RunWriter(job.out, resume=job.resume)
-    # Before anything is asked: a misspelt name must not cost an evening's answers to the tasks before it.
-    manager = foreign.find(others, job.task_folders, _short(own_tasks())) if others and not writer.complete else None
     judges = [_judge(text) for text in job.judges]
     dense = Run(job.dense_run) if job.dense_run is not None else None
     directory = resolve(job.model)
     tokenizer = load_tokenizer(directory)
     device = pick_device(job.device)
+    # Before anything is asked: a misspelt name must not cost an evening's answers to the tasks before it.
+    manager = foreign.find(others, job.task_folders, _short(own_tasks())) if others and not writer.complete else None
     backend, model = _backend(job, directory, tokenizer, device)
     ctx = _context(job, backend, tokenizer)
     asked, skipped = _gathered(chosen, ctx, allow_missing=job.allow_missing, bare_tokens=backend.scores_tokens)
