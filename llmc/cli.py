@@ -70,7 +70,7 @@ def run(arguments: list[str] | None = None) -> int:
     """The exit code of `llmc ARGUMENTS`; everything that can end a command ends here."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' bars; ours is in commands/_progress.py
     try:
-        code = app(args=arguments, standalone_mode=False)
+        code = app(args=arguments, standalone_mode=False, prog_name="llmc")  # by `python -m llmc` too
     except UserError as error:
         return _say(str(error), error.exit_code)
     except TyperException as error:

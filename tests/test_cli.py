@@ -97,6 +97,19 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(mistake, dense, tmp_path, cap
     assert not (tmp_path / "out").exists()
 
 
+def test_what_takes_several_shows_the_type_of_one(capsys):
+    for command, kind in (("compare", "<path>"), ("bench", "<str>"), ("run", "<path>"), ("eval", "<path>")):
+        code, out, _ = llmc(command, "--help", capsys=capsys)
+        assert code == 0 and "list[" not in out and kind in out
+
+
+def test_the_shells_script_is_that_of_the_command_however_it_was_called():
+    shell = subprocess.run(
+        [sys.executable, "-m", "llmc", "--show-completion", "bash"], capture_output=True, text=True, check=True
+    )
+    assert "-F _llmc_completion llmc" in shell.stdout and "_LLMC_COMPLETE=complete_bash" in shell.stdout
+
+
 def test_a_model_that_is_not_there_is_one_sentence(tmp_path, capsys):
     for name in (tmp_path / "nowhere", "nobody/nothing"):
         code, _, err = llmc("compress", name, "--out", tmp_path / "out", "--method", "rtn", capsys=capsys)

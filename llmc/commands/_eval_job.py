@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -107,6 +107,8 @@ def run(job: EvalJob, report: Report) -> dict[str, Any]:
     directory = resolve(job.model)
     tokenizer = load_tokenizer(directory)
     device = pick_device(job.device)
+    # Before anything is asked: a misspelt name must not cost an evening's answers to the tasks before it.
+    manager = foreign.find(others, job.task_folders, _short(own_tasks())) if others and not writer.complete else None
     backend, model = _backend(job, directory, tokenizer, device)
     ctx = _context(job, backend, tokenizer)
     asked, skipped = _gathered(chosen, ctx, allow_missing=job.allow_missing, bare_tokens=backend.scores_tokens)
@@ -147,7 +149,7 @@ def run(job: EvalJob, report: Report) -> dict[str, Any]:
         writer.write_samples(name, lines)
         results["tasks"][name] = part
     if others:
-        _add_foreign(job, backend, others, writer, manifest, results)
+        _add_foreign(job, backend, others, manager, writer, manifest, results)
     results["dimensions"] = {each.name: dimension_result(each, results["tasks"]) for each in dimensions}
     writer.finish({**manifest, "seconds": round(time.monotonic() - started, 3)}, results)
     return results
@@ -164,7 +166,7 @@ def _chosen(job: EvalJob) -> tuple[list[Task], list[Any], list[str]]:
         chosen |= {task.name: task for task in dimension.tasks}
     others = []
     own = own_tasks()
-    short = {name.split("/", 1)[-1]: name for name in own}
+    short = _short(own)
     for name in job.tasks:
         if (full := short.get(name, name)) in own:
             chosen[full] = own[full]
@@ -173,6 +175,11 @@ def _chosen(job: EvalJob) -> tuple[list[Task], list[Any], list[str]]:
         else:
             others.append(name)
     return list(chosen.values()), dimensions, others
+
+
+def _short(own: Iterable[str]) -> dict[str, str]:
+    """Names of our tasks without their suite, each with the whole one."""
+    return {name.split("/", 1)[-1]: name for name in own}
 
 
 def _refuse_idle_options(job: EvalJob, chosen: Sequence[Task], others: Sequence[str]) -> None:
@@ -206,10 +213,10 @@ def _backend(job: EvalJob, directory: Path, tokenizer: Any, device: str) -> tupl
     import torch
 
     dtype = _dtype(job, device)
-    if dtype is not None and not isinstance(getattr(torch, dtype, None), torch.dtype):
-        raise unknown("dtype", dtype, ("auto", "float32", "bfloat16", "float16"))
+    chosen = None if dtype is None else getattr(torch, dtype, None)
+    if dtype is not None and not (isinstance(chosen, torch.dtype) and chosen.is_floating_point and chosen.itemsize > 1):
+        raise unknown("dtype", dtype, ("auto", "float64", "float32", "bfloat16", "float16"))
     if job.backend == "engine":
-        chosen = None if dtype is None else getattr(torch, dtype)
         model = load_model(directory, dtype=chosen, device=device, kernels=job.kernels)
         return Engine(model, tokenizer, batch_tokens=job.batch_tokens), model
     arguments: dict[str, Any] = {"pretrained": str(directory), "dtype": dtype or "auto", **(job.backend_args or {})}
@@ -300,6 +307,7 @@ def _add_foreign(
     job: EvalJob,
     backend: Backend,
     names: Sequence[str],
+    manager: Any,
     writer: RunWriter,
     manifest: dict[str, Any],
     results: dict[str, Any],
@@ -307,7 +315,7 @@ def _add_foreign(
     if isinstance(backend, Engine):
         backend.journal = writer.journal
     lm = backend if isinstance(backend, Engine) else backend.lm  # type: ignore[attr-defined]
-    for name, part in foreign.evaluate(lm, names, job.task_folders, job.limit, job.seed).items():
+    for name, part in foreign.evaluate(lm, names, manager, job.limit, job.seed).items():
         writer.write_samples(name, part.samples)
         manifest["tasks"] = {**manifest["tasks"], name: part.described}
         results["tasks"][name] = part.results

@@ -1,7 +1,8 @@
-"""How help screens look: switches without a type, and the commands in the order that a newcomer needs them."""
+"""How help screens look: types as a shell knows them, and the commands in the order that a newcomer needs them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
@@ -15,25 +16,32 @@ def place(name: str) -> tuple[int, str]:
     return (ORDER.index(name) if name in ORDER else len(ORDER)), name
 
 
-def _bare_switches(parameters: list[Any]) -> list[Any]:
-    """`--resume <bool>` would read as if it took a value."""
+def _readable(parameters: list[Any], ctx: Any) -> list[Any]:
+    """`--resume <bool>` would read as if it took a value, and `<list[Path]>` is Python."""
     for each in parameters:
         if getattr(each, "is_flag", False) and each.metavar is None:
             each.metavar = ""
+        said = each.display_type(ctx) if hasattr(each, "display_type") else ""
+        if said.startswith("<list["):
+            each.display_type = _saying(f"<{said.removeprefix('<list[').removesuffix(']>').lower()}>")
     return parameters
 
 
+def _saying(words: str) -> Callable[[Any], str]:
+    return lambda ctx: words
+
+
 class Command(TyperCommand):
-    """A command whose switches show no type."""
+    """A command whose help is readable."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """All parameters, --help among them."""
-        return _bare_switches(super().get_params(ctx))
+        return _readable(super().get_params(ctx), ctx)
 
 
 class Group(TyperGroup):
-    """A group of commands whose switches show no type."""
+    """A group of commands whose help is readable."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """All parameters, --help among them."""
-        return _bare_switches(super().get_params(ctx))
+        return _readable(super().get_params(ctx), ctx)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -38,11 +39,11 @@ class Foreign(NamedTuple):
     samples: list[dict[str, Any]]
 
 
-def evaluate(
-    lm: Any, names: Sequence[str], folders: Sequence[Path], limit: int | None, seed: int
-) -> dict[str, Foreign]:
-    """Run lm-eval tasks by name; `folders` are searched for task files first."""
-    import lm_eval
+def find(names: Sequence[str], folders: Sequence[Path], ours: Iterable[str] = ()) -> Any:
+    """lm-eval's list of tasks with all of `names` in it; `folders` are searched for task files first.
+
+    A `UserError` for a name that is nobody's, with the nearest one; `ours` are names that it may have been meant for.
+    """
     from lm_eval.tasks import TaskManager
 
     paths = [str(folder) for folder in folders]
@@ -51,9 +52,19 @@ def evaluate(
     if manager is None or not set(names) <= set(manager.all_tasks):
         manager = TaskManager(include_path=paths or None)
     if missing := [name for name in names if name not in manager.all_tasks]:
+        near = difflib.get_close_matches(missing[0], [*ours, *manager.all_tasks], n=1)
+        meant = f"did you mean {near[0]!r}? " if near else ""
         raise UserError(
-            f"no task called {', '.join(missing)}", hint="`llmc tasks` lists ours, `lm-eval ls tasks` lists lm-eval's"
+            f"no task called {', '.join(missing)}",
+            hint=f"{meant}`llmc tasks` lists ours, `lm-eval ls tasks` lists lm-eval's",
         )
+    return manager
+
+
+def evaluate(lm: Any, names: Sequence[str], manager: Any, limit: int | None, seed: int) -> dict[str, Foreign]:
+    """Run lm-eval tasks by name; `manager` is what `find` found them in."""
+    import lm_eval
+
     try:
         found = lm_eval.simple_evaluate(
             model=lm, tasks=list(names), task_manager=manager, limit=limit, log_samples=True, bootstrap_iters=0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from llmc.evaluate.paired import Difference
-from llmc.evaluate.verdict import CODES, Code, Evidence, Limits, Verdict
+from llmc.evaluate.verdict import CODES, Code, Evidence, Limits, Verdict, Why
 
 SIGNS: dict[Code, str] = {
     "kept": "●",
@@ -132,14 +132,22 @@ def _undecided(row: Evidence, verdict: Verdict, limits: Limits, unit: str) -> st
     d, margin = row.difference, row.margin
     assert d is not None
     found = estimate(d, margin, unit)
-    minimum = limits.min_items if row.min_items is None else row.min_items
     if verdict.why == "neither" and margin is not None:
         if d.gained == 0 and d.lost == 0 and d.low is not None and d.high is not None:
             return f"Undecided. No flips in {d.n:,} items still allow {_edges(d, _places(d, margin))}."
         beyond = f"a loss beyond {points(margin, unit)} is neither shown nor ruled out"
         return f"Undecided. {found}: {beyond}.{settles(verdict, d.n)} {counts(d)}"
-    reasons = {
-        "too few items": f"too few items: {d.n:,} of the {minimum:,} asked for",
+    return f"Undecided. {found}: {too_little(row, verdict, limits)}. {counts(d)}"
+
+
+def too_little(row: Evidence, verdict: Verdict, limits: Limits) -> str | None:
+    """Why a row is undecided whatever its interval says, as a clause; None for every other verdict."""
+    d = row.difference
+    if verdict.code != "undecided" or d is None:
+        return None
+    minimum = limits.min_items if row.min_items is None else row.min_items
+    reasons: dict[Why, str] = {
+        "too few items": f"under the {minimum:,} items asked for",
         "too few clusters": f"too few independent groups of items: {d.n_clusters:,} of {limits.min_clusters:,}",
         "no interval": "its uncertainty is not known",
         "after Holm": "it looks lost alone, but not when all rows of this rule are counted as tries",
@@ -147,7 +155,7 @@ def _undecided(row: Evidence, verdict: Verdict, limits: Limits, unit: str) -> st
         "at chance": "dense itself is not shown to be better than chance, so there is nothing to lose",
         "no margin": "no loss small enough to allow can be named",
     }
-    return f"Undecided. {found}: {reasons[verdict.why]}. {counts(d)}"
+    return reasons.get(verdict.why)
 
 
 def _collapsed(row: Evidence, verdict: Verdict, limits: Limits, unit: str) -> str:

@@ -67,13 +67,15 @@ class TwoOfFourLinear(nn.Module):
     """x W^T + bias by torch's 2:4 product (`llmc::two_of_four_matmul`), for any number of rows of x.
 
     Activations of another dtype than the weight's meet the matrix written out in that call. Buffers: packed, meta (None
-    for cuSPARSELt), as `TwoOfFour` has them. None is ever saved.
+    for cuSPARSELt), as `TwoOfFour` has them, but packed looked at as int16: cuSPARSELt's positions lie in it too, and a
+    conversion of the model's dtype would make others of them. None is ever saved.
     """
 
     def __init__(self, weight: TwoOfFour, bias: nn.Parameter | None) -> None:
         super().__init__()
         self.out_features, self.in_features = weight.n_out, weight.n_in
-        self.register_buffer("packed", weight.packed, persistent=False)
+        self.dtype = weight.packed.dtype
+        self.register_buffer("packed", weight.packed.view(torch.int16), persistent=False)
         self.register_buffer("meta", weight.meta, persistent=False)
         self.bias = bias
 
@@ -88,14 +90,15 @@ class TwoOfFourLinear(nn.Module):
     @property
     def matrix(self) -> TwoOfFour:
         """The matrix as its product takes it."""
-        return TwoOfFour(packed=self.packed, meta=self.meta, n_out=self.out_features, n_in=self.in_features)
+        packed = self.packed.view(self.dtype)
+        return TwoOfFour(packed=packed, meta=self.meta, n_out=self.out_features, n_in=self.in_features)
 
     def dequantised(self, dtype: torch.dtype) -> Tensor:
         """The dense weight (out, in), made anew at every call."""
         return self.matrix.dense().to(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.numel() == 0 or x.dtype != self.packed.dtype:
+        if x.numel() == 0 or x.dtype != self.dtype:
             return nn.functional.linear(x, self.dequantised(x.dtype), self.bias)
         y = sparse_ops.two_of_four_matmul(x.reshape(-1, self.in_features), self.matrix, self.bias)
         return y.reshape(*x.shape[:-1], self.out_features)

@@ -90,16 +90,30 @@ def _from_pretrained(directory: str | Path, dtype: torch.dtype | None, options: 
 
 
 def pick_device(name: str) -> str:
-    """The torch device called `name`; "auto" is an accelerator where there is one, else the CPU."""
+    """The torch device called `name`; "auto" is an accelerator where there is one that has float64, else the CPU.
+
+    Sums of log-likelihoods and the factors of Gram matrices are in float64, which Apple's GPUs haven't.
+    """
     if name == "auto":
-        return torch.accelerator.current_accelerator().type if torch.accelerator.is_available() else "cpu"  # type: ignore[union-attr]
+        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return found.type if found is not None and _has_float64(found.type) else "cpu"
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         raise UserError(
             f"device {name!r} can't be used: {str(error).splitlines()[0]}", hint="use cpu or auto"
         ) from error
+    if not _has_float64(name):
+        raise UserError(f"device {name!r} can't be used: it has no float64, which is needed", hint="use cpu or auto")
     return name
+
+
+def _has_float64(device: str) -> bool:
+    try:
+        torch.empty(0, device=device, dtype=torch.float64)
+    except TypeError:
+        return False
+    return True
 
 
 def quiet() -> None:

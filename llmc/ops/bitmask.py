@@ -15,7 +15,7 @@ BLOCK = 1 << 18
 """Weights that are unpacked at a time: their positions, 8 bytes each, about fill a core's second cache."""
 BLOCKS_ANYWHERE = 64
 """Blocks at a time on other devices, where each is some launches and its positions take 8 bytes a weight."""
-_WORDS = {2: torch.int16, 4: torch.int32}
+_WORDS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 """What the bits of a weight are looked at as, by its bytes."""
 
 
@@ -23,8 +23,8 @@ _WORDS = {2: torch.int16, 4: torch.int32}
 class Bitmask:
     """The weights whose bits aren't all 0, row after row. A -0.0, whose sign is a bit, is kept like any other.
 
-    Shapes: values (kept,) of a dtype of 2 or 4 bytes; mask (out, ceil(in / 8)) uint8, whose bit k of byte j stands for
-    column 8 j + k.
+    Shapes: values (kept,) of a dtype of 2, 4 or 8 bytes; mask (out, ceil(in / 8)) uint8, whose bit k of byte j stands
+    for column 8 j + k.
     """
 
     values: Tensor
@@ -58,7 +58,7 @@ def n_kept(weight: Tensor) -> int:
 
 
 def words(weight: Tensor) -> Tensor:
-    """The bits of the weights as whole numbers, without a copy. Raises `ValueError` for a dtype of 1 or 8 bytes."""
+    """The bits of the weights as whole numbers, without a copy. Raises `ValueError` for a dtype of 1 byte."""
     if weight.element_size() not in _WORDS:
         raise ValueError(f"weights of {weight.dtype} have no bitmask here")
     return weight.view(_WORDS[weight.element_size()])

@@ -1,8 +1,8 @@
 """Float32 matrix products on a CPU, by whichever of torch's two libraries uses the whole CPU.
 
-torch multiplies float32 matrices with Intel's MKL, which takes a general path on other makers' CPUs. oneDNN, which it
-has for bfloat16, uses AVX-512 on any: twice as fast on an EPYC (docs/performance-kernels.md). Both sum in float32, in
-another order: results differ in the last bits.
+torch multiplies float32 matrices with Intel's MKL, which takes a general path on other makers' CPUs. oneDNN, which
+torch has for bfloat16, uses AVX-512 on any: twice as fast on an EPYC (docs/performance-kernels.md). Both sum in
+float32, in another order: results differ in the last bits.
 """
 
 from __future__ import annotations
@@ -42,10 +42,15 @@ def by_onednn() -> bool:
 
 
 def _suits(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
-    """Whether oneDNN has a product for these that is fast, and nobody asks for its derivative."""
+    """Whether oneDNN has a product for these that is fast, and nobody asks for its derivative or another dtype."""
+    # Tensors of other types, as torchao's packed weights, know torch's own product only; and its error reads better.
+    if type(x) is not Tensor or type(weight) not in (Tensor, torch.nn.Parameter) or x.shape[-1:] != weight.shape[1:]:
+        return False
     if not (x.dtype == weight.dtype == torch.float32 and x.device.type == weight.device.type == "cpu"):
         return False
     if x.numel() * len(weight) < LEAST or torch.compiler.is_compiling() or not by_onednn():
+        return False
+    if torch.is_autocast_enabled("cpu"):
         return False
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, weight, bias)):
         return False

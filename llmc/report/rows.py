@@ -15,7 +15,7 @@ from llmc.evaluate.intervals import cluster_sums
 from llmc.evaluate.mcnemar import mcnemar_mid_p, sign_flip_p
 from llmc.evaluate.paired import Difference
 from llmc.evaluate.verdict import CODES, Code, Verdict, settle
-from llmc.evaluate.wording import counts, estimate, points, sentence
+from llmc.evaluate.wording import counts, estimate, points, sentence, too_little
 from llmc.report.comparison import Change, Outcome, Row, Score
 from llmc.report.joined import Joined
 from llmc.report.policy import Rule, Tolerance, Waiver
@@ -119,7 +119,7 @@ def _row(joined: Joined, found: Found, tolerance: Tolerance, verdict: Verdict, r
         code=verdict.code,
         why=verdict.why,
         sentence=sentence(evidence, verdict, joined.policy.stats.limits(), found.unit),
-        found="; ".join([_found_words(found, verdict), *ratio]),
+        found="; ".join([_found_words(joined, found, verdict), *([] if verdict.code == "collapsed" else ratio)]),
         notes=list(found.notes) + _route_notes(evidence.difference) + ratio,
         outcome="pass",
         waiver=None,
@@ -128,13 +128,16 @@ def _row(joined: Joined, found: Found, tolerance: Tolerance, verdict: Verdict, r
     )
 
 
-def _found_words(found: Found, verdict: Verdict) -> str:
+def _found_words(joined: Joined, found: Found, verdict: Verdict) -> str:
     evidence = found.evidence
     if verdict.code == "collapsed":
         return evidence.collapse or "collapsed"
     if verdict.code == "not-compared" or evidence.difference is None:
         return evidence.not_compared or "nothing to compare"
-    return f"{estimate(evidence.difference, evidence.margin, found.unit)}; {counts(evidence.difference).rstrip('.')}"
+    words = [estimate(evidence.difference, evidence.margin, found.unit), counts(evidence.difference).rstrip(".")]
+    # Else an interval well inside what is allowed, and "undecided" beside it, would contradict each other.
+    words += [why] if (why := too_little(evidence, verdict, joined.policy.stats.limits())) else []
+    return "; ".join(words)
 
 
 def _perplexity_ratio(metric: str, dense: Score | None, compressed: Score | None) -> list[str]:

@@ -75,7 +75,7 @@ def print_rule(run: RunComparison, rule: str, console: Console) -> None:
     for row in rows:
         lines = [f"[bold]{escape(rule)} / {escape(row.name)}[/]", f"asked     {escape(row.asked)}"]
         if row.change is not None:
-            lines += _arithmetic(row.change)
+            lines += _arithmetic(row.change, row.unit)
         lines += [f"verdict   {escape(row.sentence)}", f"outcome   {row.outcome}"]
         lines += [f"note      {escape(note)}" for note in row.notes]
         if row.worst_items:
@@ -83,9 +83,9 @@ def print_rule(run: RunComparison, rule: str, console: Console) -> None:
         console.print("\n".join(lines) + "\n", highlight=False, soft_wrap=True)
 
 
-def _arithmetic(change: Change) -> list[str]:
+def _arithmetic(change: Change, unit: str) -> list[str]:
     """The numbers behind a verdict, one a line."""
-    lines = [f"change    {number(change.value, 3)} points over {change.n:,} items in {change.n_clusters:,} clusters"]
+    lines = [f"change    {number(change.value, 3)} {unit} over {change.n:,} items in {change.n_clusters:,} clusters"]
     if change.low is not None and change.high is not None:
         lines.append(f"interval  {number(change.low, 3)} to {number(change.high, 3)} ({change.route})")
     if change.bootstrap is not None:
@@ -93,7 +93,7 @@ def _arithmetic(change: Change) -> list[str]:
         lines.append(f"bootstrap {number(low, 3)} to {number(high, 3)} (drawn, not decisive)")
     if change.stderr is not None:
         deff = "" if change.deff is None else f", design effect {change.deff:.2f}"
-        lines.append(f"error     {change.stderr:.3f} points{deff}")
+        lines.append(f"error     {change.stderr:.3f} {unit}{deff}")
     if change.lost is not None and change.gained is not None:
         lines.append(f"flips     {change.lost:,} lost, {change.gained:,} gained")
     if change.mcnemar_mid_p is not None:
@@ -103,5 +103,5 @@ def _arithmetic(change: Change) -> list[str]:
     if change.p_loss is not None:
         lines.append(f"p         {change.p_loss:.3g} of a loss within what is allowed; Holm over the rule's rows")
     if change.detectable is not None:
-        lines.append(f"power     a change of {change.detectable:.2f} points shows with a chance of 80 %")
+        lines.append(f"power     a change of {change.detectable:.2f} {unit} shows with a chance of 80 %")
     return lines

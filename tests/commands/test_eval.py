@@ -222,7 +222,7 @@ def test_a_template_of_a_task_that_cannot_be_filled_in_is_one_sentence(model, tm
     assert "a template of bad can't be filled in: 'nope' is undefined" in capsys.readouterr().err
 
 
-def test_a_task_that_nobody_has_is_refused(model, tmp_path, capsys, monkeypatch):
+def test_a_task_that_nobody_has_is_refused_before_any_other_is_asked(model, tmp_path, capsys, monkeypatch):
     import lm_eval.tasks
 
     class Small(lm_eval.tasks.TaskManager):
@@ -232,8 +232,18 @@ def test_a_task_that_nobody_has_is_refused(model, tmp_path, capsys, monkeypatch)
             super().__init__(include_path=include_path, include_defaults=False)
 
     monkeypatch.setattr(lm_eval.tasks, "TaskManager", Small)
-    assert evaluate(model, tmp_path / "run", "--tasks", "no_such_task", "--task-folder", str(tmp_path)) == 2
-    assert "no task called no_such_task" in capsys.readouterr().err
+    monkeypatch.setattr("llmc.commands._eval_job.perform", lambda *_: pytest.fail("something was asked"))
+    for name, hint in (("no_such_task", "; `llmc tasks` lists"), ("factoid_q", "; did you mean 'factoid_qa'? `llmc")):
+        tasks = ("--tasks", f"multiple_choice_qa,{name}", "--task-folder", str(tmp_path))
+        assert evaluate(model, tmp_path / "run", *tasks) == 2
+        assert f"no task called {name}{hint}" in capsys.readouterr().err
+        assert not list((tmp_path / "run").iterdir())
+
+
+@pytest.mark.parametrize("dtype", ["int8", "bool", "complex64", "float8_e4m3fn", "float61"])
+def test_a_dtype_that_no_model_computes_in_is_refused(model, tmp_path, capsys, dtype):
+    assert evaluate(model, tmp_path / "run", "--tasks", "multiple_choice_qa", "--dtype", dtype) == 2
+    assert f"unknown dtype '{dtype}'" in capsys.readouterr().err
 
 
 def test_real_data_that_are_missing_are_named_or_left_out(model, tmp_path, capsys):

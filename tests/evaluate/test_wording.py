@@ -54,7 +54,7 @@ def test_undecided_near_its_limit_has_two_decimals_and_the_items_needed():
 
 def test_undecided_without_flips_and_with_too_few_items():
     assert say(0, 0, 200, 0.01) == "Undecided. No flips in 200 items still allow −1.9 to +1.9."
-    assert "too few items: 60 of the 100 asked for" in say(0, 3, 60, 0.02)
+    assert ": under the 100 items asked for. 3 lost, 0 gained of 60." in say(0, 3, 60, 0.02)
 
 
 def test_collapsed_and_not_compared():

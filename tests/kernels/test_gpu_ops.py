@@ -177,6 +177,12 @@ def test_a_sweep_that_its_kernel_cannot_do_is_refused_in_a_sentence():
         sweep_ops._sweep_cuda(weight, *problem, 16, 32)
 
 
+def test_a_two_of_four_product_of_converted_weights_is_refused_in_a_sentence():
+    held = TwoOfFour(packed=torch.zeros(32, 32), meta=None, n_out=32, n_in=64)
+    with pytest.raises(UserError, match="weights in float16 or bfloat16"):
+        sparse_ops.two_of_four_matmul(torch.zeros(1, 64), held)
+
+
 def test_kernels_import_without_triton_and_without_a_gpu():
     code = (
         "import sys, pathlib, importlib, pkgutil\n"

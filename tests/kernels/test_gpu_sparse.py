@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from llmc.errors import UserError
 from llmc.kernels import sparse_ops
 from llmc.kernels.gap_sparse import BLOCK
 from llmc.kernels.gpu_sparse import GAP_ROWS, GapLinear, TwoOfFourLinear, gap_linear, two_of_four_linear
@@ -161,10 +160,14 @@ def test_what_torch_does_not_take_as_two_of_four_gives_its_reason(monkeypatch):
     )
 
 
-def test_a_layer_that_was_converted_to_another_dtype_is_refused_or_untouched():
-    layer = two_of_four_linear(pairs(32, 64, torch.float16), None, torch.float16, CPU).float()
-    with pytest.raises(UserError, match="weights in float16 or bfloat16"):
-        layer(torch.randn(1, 64))
+def test_a_layer_that_was_converted_to_another_dtype_keeps_its_bits():
+    weight = pairs(32, 64, torch.bfloat16)
+    layer = two_of_four_linear(weight, None, torch.bfloat16, CPU)
+    before = layer.matrix.packed.clone()
+    for dtype in (torch.float16, torch.float32, torch.bfloat16):
+        layer = layer.to(dtype)
+        assert torch.equal(layer.matrix.packed.view(torch.int16), before.view(torch.int16))
+        check(layer, weight, inputs((3,), 64, dtype))
     weight = draw(20, 2048, 0.3, torch.bfloat16)
     layer = gaps(weight).float()
     check(layer, weight, inputs((2,), 2048, torch.float32))

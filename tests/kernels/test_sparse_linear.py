@@ -22,7 +22,7 @@ def layers(kind, rows, columns, density, dtype, bias):
     return kind(Bitmask.of(weight), dense.bias), dense
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("shape", [(1, 61), (2, 3, 61), (130, 61), (0, 61)])
 @pytest.mark.parametrize("bias", [True, False])
 def test_exact_is_the_dense_layer_bit_for_bit(dtype, shape, bias):
@@ -59,10 +59,16 @@ def test_exact_is_bit_for_bit_the_same_the_way_of_other_devices(monkeypatch, dty
     assert torch.equal(layer(x), dense(x))
 
 
-def test_half_precision_values_serve_wider_activations():
-    layer, dense = layers(SparseLinear, 20, 24, 0.5, torch.bfloat16, False)
-    x = torch.randn(3, 24)
-    assert torch.equal(layer(x), nn.functional.linear(x, dense.weight.float()))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", [SparseLinear, CsrLinear])
+def test_half_precision_values_serve_wider_activations(kind, dtype):
+    layer, dense = layers(kind, 20, 24, 0.5, torch.bfloat16, False)
+    x = torch.randn(3, 24).to(dtype)
+    exact = nn.functional.linear(x.double(), dense.weight.double())
+    assert layer(x).dtype == dtype
+    torch.testing.assert_close(layer(x).double(), exact, rtol=1e-5, atol=1e-5)
+    if kind is SparseLinear:
+        assert torch.equal(layer(x), nn.functional.linear(x, dense.weight.to(dtype)))
 
 
 @needs_mkl

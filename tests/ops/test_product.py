@@ -74,6 +74,44 @@ def test_what_onednn_has_no_fast_product_or_derivative_for_stays_with_torch(monk
     assert not by_onednn() and not went_to_onednn(x, weight)
 
 
+class Packed(torch.Tensor):
+    """A tensor of a type of its own, as libraries make for packed weights: it knows torch's linear and no more."""
+
+    @staticmethod
+    def __new__(cls, dense):
+        return torch.Tensor._make_wrapper_subclass(cls, dense.shape, dtype=dense.dtype)
+
+    def __init__(self, dense):
+        self.dense = dense
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        if function is torch.nn.functional.linear:
+            return function(*(each.dense if isinstance(each, cls) else each for each in args), **(kwargs or {}))
+        return super().__torch_function__(function, types, args, kwargs or {})
+
+    @classmethod
+    def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
+        raise NotImplementedError(str(function))
+
+
+@torch.no_grad()
+def test_weights_of_a_type_of_their_own_go_to_torch(monkeypatch):
+    monkeypatch.setattr(product, "_mkl_holds_back", lambda: True)
+    x, weight = random(256, 128), random(128, 128)
+    for found in (linear(x, Packed(weight)), linear(Packed(x), weight)):
+        torch.testing.assert_close(found, x @ weight.T, rtol=1e-5, atol=1e-4)
+
+
+@torch.no_grad()
+def test_autocast_has_its_dtype_and_a_wrong_shape_torchs_words(chosen):
+    x, weight = random(256, 128), random(128, 128)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert linear(x, weight).dtype == torch.bfloat16
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        linear(random(256, 127), weight)
+
+
 def test_derivatives_are_torchs(chosen):
     weight = random(128, 128).requires_grad_()
     linear(random(256, 128), weight).sum().backward()

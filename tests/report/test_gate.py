@@ -1,11 +1,13 @@
 """`llmc gate` as a pipeline sees it: every exit code, the files it writes, and how seldom it fails equal models."""
 
+import io
 import json
 from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from llmc.cli import run
 from llmc.errors import Exit
@@ -15,6 +17,7 @@ from llmc.report.annotations import github_annotations
 from llmc.report.junit import junit
 from llmc.report.markdown import MAX_BYTES, gate_markdown, report_markdown
 from llmc.report.policy import Policy
+from llmc.report.terminal import print_rule
 from tests.report.made_up_runs import DENSE, GPTQ, write_run
 
 KEPT_ONLY = 'rule = [{ id = "k", suite = "kick", level = "suite", tolerance = { points = 3.0 } }]\n'
@@ -94,6 +97,16 @@ def test_explain_tells_the_numbers_and_knows_its_rules(gate, capsys):
     assert all(word in said for word in ("interval", "McNemar", "p         ", "bootstrap", "flips     "))
     assert gate(TRUST, "--explain", "trsut") == Exit.USER
     assert "did you mean 'trust'" in capsys.readouterr().err
+
+
+def test_explain_names_the_unit_of_its_numbers(compared):
+    run = compared.comparison.runs[0]
+    row = next(row for row in run.rules if row.change is not None)
+    console = Console(record=True, width=200, file=io.StringIO())
+    relative = row.model_copy(update={"rule": "relative", "unit": "% of dense"})
+    print_rule(run.model_copy(update={"rules": [relative]}), "relative", console)
+    said = console.export_text().split("verdict")[0]
+    assert "% of dense over" in said and "points over" not in said and "points shows" not in said
 
 
 def test_the_gate_without_runs_or_with_absent_ones_is_a_mistake(tmp_path):

@@ -18,6 +18,7 @@ from llmc.report.write import write_text
 from tests.report.made_up_runs import DENSE, GPTQ, write_run
 
 ONE = ("kick/closed_book", "trust/fairness")
+FAR = {"whole": DENSE, "broken": GPTQ}
 
 
 def made(path, **changes):
@@ -386,3 +387,24 @@ def test_a_change_in_nats_is_told_as_perplexity_too():
     dense, worse = (Score(value=value, low=None, high=None) for value in (1.5, 1.5 + math.log(1.25)))
     assert _perplexity_ratio("nats_per_token", dense, worse) == ["perplexity 1.25 × dense's"]
     assert _perplexity_ratio("em", dense, worse) == [] == _perplexity_ratio("nats_per_token", dense, None)
+
+
+def test_what_is_undecided_whatever_its_interval_says_says_why_beside_it(judge, tmp_path):
+    dense = write_run(tmp_path / "few", replace(DENSE, n=40, tasks=ONE))
+    run = write_run(tmp_path / "a", replace(GPTQ, n=40, tasks=ONE, harm={}))
+    row = row_of(judge(dense, [run]), "kick/closed_book")
+    assert row.code == "undecided" and row.found.endswith("; under the 100 items asked for")
+
+
+def test_a_perplexity_that_collapsed_is_told_once(judge, tmp_path):
+    task, name = "kick/closed_book", "nats_per_token"
+    runs = [write_run(tmp_path / label, replace(made, n=200, tasks=(task,), harm={})) for label, made in FAR.items()]
+    for path, nats in zip(runs, (1.0, 6.0), strict=True):
+        edit_lines(path / f"samples/{task}.jsonl", lambda i, line, nats=nats: {**line, "marks": {name: nats + i / 1e3}})
+        facts = {"value": nats, "stderr": 0.1, "n": 200, "direction": "lower", "kind": "mean", "range": [0.0, None]}
+        beside = {**facts, "value": math.exp(nats), "kind": "statistic"}
+        edit(path / "results.json", **{f"tasks__{task}__metrics": {name: facts, "perplexity": beside}})
+        edit(path / "results.json", **{f"tasks__{task}__primary": name})
+    row = row_of(judge(runs[0], [runs[1]]), task)
+    assert row.code == "collapsed" and row.found == "perplexity 148.4 × dense"
+    assert row.notes == ["perplexity 148 × dense's"]
