@@ -104,9 +104,9 @@ def test_what_takes_several_shows_the_type_of_one(capsys):
 
 
 def test_the_shells_script_is_that_of_the_command_however_it_was_called():
-    shell = subprocess.run(
-        [sys.executable, "-m", "llmc", "--show-completion", "bash"], capture_output=True, text=True, check=True
-    )
+    named = os.environ | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}  # under make there is no shell to detect
+    command = [sys.executable, "-m", "llmc", "--show-completion", "bash"]
+    shell = subprocess.run(command, capture_output=True, text=True, check=True, env=named)
     assert "-F _llmc_completion llmc" in shell.stdout and "_LLMC_COMPLETE=complete_bash" in shell.stdout
 
 
