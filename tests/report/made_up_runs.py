@@ -203,3 +203,21 @@ def _result(name, metric, values, chance, lines, *, graded, down):
 
 def _hash(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def edit(path, **changes):
+    """Changes keys of a JSON file; dotted keys reach inside."""
+    data = json.loads(path.read_text())
+    for key, value in changes.items():
+        place = data
+        *parents, last = key.split("__")
+        for parent in parents:
+            place = place[parent]
+        place[last] = value
+    path.write_text(json.dumps(data))
+
+
+def edit_lines(path, change):
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines = [line for line in (change(i, line) for i, line in enumerate(lines)) if line is not None]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))

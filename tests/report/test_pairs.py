@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tests.report.made_up_runs import DENSE, GPTQ, write_run
+from tests.report.made_up_runs import DENSE, GPTQ, edit_lines, write_run
 
 ONE = ("kick/closed_book", "trust/fairness")
 FILE = "samples/trust/fairness.jsonl"
@@ -17,11 +17,6 @@ FILE = "samples/trust/fairness.jsonl"
 def runs(tmp_path):
     dense = write_run(tmp_path / "dense", replace(DENSE, n=200, tasks=ONE))
     return dense, write_run(tmp_path / "a", replace(GPTQ, n=200, tasks=ONE, harm={}))
-
-
-def edit_lines(path, change):
-    lines = [change(i, json.loads(line)) for i, line in enumerate(path.read_text().splitlines())]
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines if line is not None))
 
 
 def fairness(compared):
