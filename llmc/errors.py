@@ -45,6 +45,9 @@ class NotComparable(UserError):
 
     exit_code = Exit.NOT_COMPARABLE
 
+    def __init__(self, problem: str, *, hint: str | None = None) -> None:
+        super().__init__(f"NOT COMPARED: {problem}", hint=hint)
+
 
 _WAYS_OUT = {
     errno.ENOSPC: "free some space and run the same command again, with --resume where it has one",

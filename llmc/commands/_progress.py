@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,6 +60,7 @@ class _Lines:
 
 
 def table_console() -> Console:
-    """Where tables are printed: as wide as the terminal, and wide enough for any row where there is none."""
+    """Where tables are printed: as wide as the terminal or COLUMNS, and wide enough for any row where neither is."""
     console = Console()
-    return console if console.is_terminal else Console(width=200)
+    asked = os.environ.get("COLUMNS", "")
+    return console if console.is_terminal or (asked.isdigit() and int(asked) > 0) else Console(width=200)

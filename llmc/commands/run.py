@@ -36,7 +36,7 @@ def run(
     """Compress MODEL with each recipe, evaluate all, and judge; the exit code is the worst one of the gate."""
     from llmc.commands._pipeline import Pipeline, Variant, perform
     from llmc.commands._progress import table_console
-    from llmc.errors import Exit
+    from llmc.report.judge import worst_exit
     from llmc.report.terminal import print_comparison
 
     pipeline = Pipeline(
@@ -48,9 +48,7 @@ def run(
     compared = perform(pipeline, lambda stage: typer.echo(f"llmc: {stage}", err=True))
     print_comparison(compared.comparison, table_console())
     typer.echo(f"\n{out / 'report' / 'report.html'}")
-    order = (Exit.OK, Exit.UNDECIDED, Exit.LOST, Exit.NOT_COMPARABLE)
-    codes = [Exit(result.exit_code) for result in compared.comparison.runs]
-    raise typer.Exit(max(codes, key=order.index))
+    raise typer.Exit(worst_exit(result.exit_code for result in compared.comparison.runs))
 
 
 COMMAND = run

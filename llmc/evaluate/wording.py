@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal, get_args
 
 from llmc.evaluate.paired import Difference
-from llmc.evaluate.verdict import CODES, Code, Evidence, Limits, Verdict, Why
+from llmc.evaluate.units import RATIO, Unit, shown, shown_edges
+from llmc.evaluate.verdict import Code, Evidence, Limits, Verdict, Why
+
+Word = Literal["COLLAPSED", "FAIL", "NOT COMPARED", "UNDECIDED", "PASS"]
+"""What people read of a check, worst first; the same five words everywhere."""
+ORDER: tuple[Word, ...] = get_args(Word)
 
 SIGNS: dict[Code, str] = {
     "kept": "●",
@@ -15,10 +21,35 @@ SIGNS: dict[Code, str] = {
     "collapsed": "✕",
     "not-compared": "–",
 }
-WORDS: dict[Code, str] = {code: code.replace("-", " ") for code in CODES}
+WORDS: dict[Code, Word] = {
+    "kept": "PASS",
+    "gained": "PASS",
+    "lost": "FAIL",
+    "undecided": "UNDECIDED",
+    "collapsed": "COLLAPSED",
+    "not-compared": "NOT COMPARED",
+}
+"""The word of a verdict on a loss. A check that asks for more than no loss may have another: see `word_of`."""
+CODE_OF: dict[Word, Code] = {WORDS[code]: code for code in WORDS if code != "gained"}
+"""The verdict whose sign and colour stand for a word."""
 MINUS = "−"
 _OUT_OF_REACH = 50
 """More than this many times the items at hand is no advice."""
+
+
+def word_of(code: Code, passing: frozenset[Code], *, lower: bool) -> Word:
+    """The word of a check that passes with the verdicts `passing`. `lower`: the whole interval is at or below 0.
+
+    `superior` asks for a gain: a model that is merely not worse is undecided there, and one that is lower fails.
+    """
+    if code in ("kept", "gained") and code not in passing:
+        return "FAIL" if lower else "UNDECIDED"
+    return WORDS[code]
+
+
+def sign_of(code: Code, word: Word | None) -> str:
+    """The sign beside a word: the verdict's own where they agree, so that a gain can be told from no loss."""
+    return SIGNS[code] if word is None or WORDS[code] == word else SIGNS[CODE_OF[word]]
 
 
 def plain(name: str) -> str:
@@ -45,22 +76,41 @@ def decimals_for(edges: list[float], limits: list[float]) -> int:
     return 4
 
 
-def estimate(d: Difference, margin: float | None, unit: str = "points") -> str:
-    """`−0.3 (−1.0 to +0.3)` in points, another unit named; without edges where there are none."""
-    named = "" if unit == "points" else f" {unit}"
-    if d.shown is None:
-        return f"{number(100 * d.value)}{named} (no interval)"
-    places = _places(d, margin)
-    return f"{number(100 * d.value, places)}{named} ({_edges(d, places)})"
+def estimate(d: Difference, margin: float | None, unit: Unit | str = "points") -> str:
+    """`−0.3 (−1.0 to +0.3)` in points, another unit named; `1.09 × dense (1.08 to 1.10)`; no edges where none are."""
+    value = said(shown(d.value, unit), unit, _places(d, margin, unit))
+    return f"{value} (no interval)" if d.shown is None else f"{value} ({_edges(d, _places(d, margin, unit), unit)})"
 
 
-def points(margin: float, unit: str = "points") -> str:
-    """`1.0 point` or `2.0 points`; up to two decimals where they carry something."""
-    shown = 100 * margin
-    text = number(shown, 1 if abs(shown - round(shown, 1)) < 0.005 else 2, signed=False)
+def said(value: float, unit: Unit | str, decimals: int | None = None) -> str:
+    """A number in its unit: `−0.3`, `−0.3 % of dense`, `1.09 × dense`."""
+    text = bare(value, unit, decimals)
+    return text if unit == "points" else f"{text} {unit}"
+
+
+def bare(value: float, unit: Unit | str, decimals: int | None = None) -> str:
+    """A number without its unit: changes have a sign and one decimal, ratios two and none."""
+    if unit == RATIO:
+        return number(value, 2 if decimals is None else decimals, signed=False)
+    return number(value, 1 if decimals is None else decimals)
+
+
+def points(margin: float, unit: Unit | str = "points") -> str:
+    """`1.0 point` or `2.0 points`; up to two decimals where they carry something; `1.05 × dense` of a perplexity."""
+    if unit == RATIO:
+        return f"{number(shown(-margin, unit), 2, signed=False)} {unit}"
+    most = 100 * margin
+    text = number(most, 1 if abs(most - round(most, 1)) < 0.005 else 2, signed=False)
     if unit != "points":
         return f"{text} {unit}"
     return f"{text} point" if text == "1.0" else f"{text} points"
+
+
+def _loss(margin: float, unit: Unit | str) -> str:
+    """What is looked for: `a loss of more than 2.0 points`, `a perplexity above 1.05 × dense`."""
+    if unit == RATIO:
+        return f"a perplexity above {points(margin, unit)}"
+    return f"a loss of more than {points(margin, unit)}"
 
 
 def counts(d: Difference) -> str:
@@ -70,9 +120,17 @@ def counts(d: Difference) -> str:
     return f"{d.lost:,} lost, {d.gained:,} gained of {d.n:,}."
 
 
-def sentence(row: Evidence, verdict: Verdict, limits: Limits, unit: str = "points") -> str:
-    """The one sentence on a row. Never "significant", "safe" or "no change"; no p-value."""
-    return _SAY[verdict.code](row, verdict, limits, unit)
+def sentence(
+    row: Evidence, verdict: Verdict, limits: Limits, unit: Unit | str = "points", word: Word | None = None
+) -> str:
+    """The one sentence on a row, its word first. Never "significant", "safe" or "no change"; no p-value.
+
+    `word`: the check's, where it asks for more than no loss.
+    """
+    if word is None or word == WORDS[verdict.code] or row.difference is None:
+        return WORDS[verdict.code] + _SAY[verdict.code](row, verdict, limits, unit)
+    found = estimate(row.difference, row.margin, unit)
+    return f"{word}. A gain was asked for and is not shown: {found}. {counts(row.difference)}"
 
 
 def settles(verdict: Verdict, n: int) -> str:
@@ -90,54 +148,62 @@ def rounded(n: int) -> int:
     return -(-n // size) * size
 
 
-def _places(d: Difference, margin: float | None) -> int:
-    edges = [100 * e for e in d.shown or ()]
-    return decimals_for(edges, [0.0] if margin is None else [0.0, -100 * margin])
+def _places(d: Difference, margin: float | None, unit: Unit | str) -> int:
+    edges = [shown(e, unit) for e in d.shown or ()]
+    limits = [shown(e, unit) for e in ([0.0] if margin is None else [0.0, -margin])]
+    if unit == RATIO:
+        # A hundredth of dense's perplexity is what a tenth of a point is to a share.
+        return max(2, decimals_for([10 * e for e in edges], [10 * e for e in limits]) + 1)
+    return decimals_for(edges, limits)
 
 
-def _edges(d: Difference, places: int) -> str:
+def _edges(d: Difference, places: int, unit: Unit | str) -> str:
     assert d.shown is not None
-    return " to ".join(number(100 * edge, places) for edge in d.shown)
+    return " to ".join(bare(edge, unit, places) for edge in shown_edges(*d.shown, unit) if edge is not None)
 
 
-def _kept(row: Evidence, verdict: Verdict, limits: Limits, unit: str) -> str:
+def _kept(row: Evidence, verdict: Verdict, limits: Limits, unit: Unit | str) -> str:
     d, margin = row.difference, row.margin
     assert d is not None and margin is not None
-    places = _places(d, margin)
-    value, inner = number(100 * d.value, places), _edges(d, places)
-    if unit != "points":
-        value += f" {unit}"
     if verdict.why == "measurably lower":
-        return f"Kept, but measurably lower: {value} ({inner}); inside the {points(margin, unit)} allowed. {counts(d)}"
+        where = f"inside the {points(margin, unit)} allowed"
+        return f", but measurably {_worse(unit)}: {estimate(d, margin, unit)}; {where}. {counts(d)}"
     if verdict.why == "through silence":
-        return f"Kept: {value} ({inner}), through {row.silence or 'more refusals'}. {counts(d)}"
-    allowed = f"a loss of more than {points(margin, unit)} is ruled out"
+        return f": {estimate(d, margin, unit)}, through {row.silence or 'more refusals'}. {counts(d)}"
+    places = _places(d, margin, unit)
     share = f"{100 * d.confidence:g} % interval"
-    return f"Kept. {row.name} {value} ({share} {inner}); {allowed}. {counts(d)}"
+    found = f"{said(shown(d.value, unit), unit, places)} ({share} {_edges(d, places, unit)})"
+    return f". {row.name} {found}; {_loss(margin, unit)} is ruled out. {counts(d)}"
 
 
-def _gained(row: Evidence, verdict: Verdict, limits: Limits, unit: str) -> str:
+def _worse(unit: Unit | str) -> str:
+    return "higher" if unit == RATIO else "lower"
+
+
+def _gained(row: Evidence, verdict: Verdict, limits: Limits, unit: Unit | str) -> str:
     assert row.difference is not None
-    return f"Gained: {estimate(row.difference, row.margin, unit)}. {counts(row.difference)}"
+    return f", and better than dense: {estimate(row.difference, row.margin, unit)}. {counts(row.difference)}"
 
 
-def _lost(row: Evidence, verdict: Verdict, limits: Limits, unit: str) -> str:
+def _lost(row: Evidence, verdict: Verdict, limits: Limits, unit: Unit | str) -> str:
     d = row.difference
     assert d is not None and row.margin is not None
     allowed = f"the loss is larger than the {points(row.margin, unit)} allowed"
-    return f"Lost. {estimate(d, row.margin, unit)}; {allowed}. {counts(d)}"
+    if unit == RATIO:
+        allowed = f"that is above the {points(row.margin, unit)} allowed"
+    return f". {estimate(d, row.margin, unit)}; {allowed}. {counts(d)}"
 
 
-def _undecided(row: Evidence, verdict: Verdict, limits: Limits, unit: str) -> str:
+def _undecided(row: Evidence, verdict: Verdict, limits: Limits, unit: Unit | str) -> str:
     d, margin = row.difference, row.margin
     assert d is not None
     found = estimate(d, margin, unit)
     if verdict.why == "neither" and margin is not None:
         if d.gained == 0 and d.lost == 0 and d.low is not None and d.high is not None:
-            return f"Undecided. No flips in {d.n:,} items still allow {_edges(d, _places(d, margin))}."
-        beyond = f"a loss beyond {points(margin, unit)} is neither shown nor ruled out"
-        return f"Undecided. {found}: {beyond}.{settles(verdict, d.n)} {counts(d)}"
-    return f"Undecided. {found}: {too_little(row, verdict, limits)}. {counts(d)}"
+            return f". No flips in {d.n:,} items still allow {_edges(d, _places(d, margin, unit), unit)}."
+        beyond = f"{_loss(margin, unit)} is neither shown nor ruled out"
+        return f". {found}: {beyond}.{settles(verdict, d.n)} {counts(d)}"
+    return f". {found}: {too_little(row, verdict, limits)}. {counts(d)}"
 
 
 def too_little(row: Evidence, verdict: Verdict, limits: Limits) -> str | None:
@@ -158,15 +224,15 @@ def too_little(row: Evidence, verdict: Verdict, limits: Limits) -> str | None:
     return reasons.get(verdict.why)
 
 
-def _collapsed(row: Evidence, verdict: Verdict, limits: Limits, unit: str) -> str:
-    return f"Collapsed. {row.collapse}. Its other scores are no evidence of safety."
+def _collapsed(row: Evidence, verdict: Verdict, limits: Limits, unit: Unit | str) -> str:
+    return f". {row.collapse}. Its other scores are no evidence of safety."
 
 
-def _not_compared(row: Evidence, verdict: Verdict, limits: Limits, unit: str) -> str:
-    return f"Not compared: {row.not_compared or 'nothing to compare'}."
+def _not_compared(row: Evidence, verdict: Verdict, limits: Limits, unit: Unit | str) -> str:
+    return f": {row.not_compared or 'nothing to compare'}."
 
 
-_SAY: dict[Code, Callable[[Evidence, Verdict, Limits, str], str]] = {
+_SAY: dict[Code, Callable[[Evidence, Verdict, Limits, Unit | str], str]] = {
     "kept": _kept,
     "gained": _gained,
     "lost": _lost,
@@ -174,3 +240,4 @@ _SAY: dict[Code, Callable[[Evidence, Verdict, Limits, str], str]] = {
     "collapsed": _collapsed,
     "not-compared": _not_compared,
 }
+"""What follows the word."""

@@ -10,10 +10,14 @@ _MOST = 9
 
 
 def github_annotations(comparison: Comparison) -> list[str]:
-    """`::error file=gate.toml,line=4,title=trust/privacy lost::sentence` for every row that does not pass."""
-    path = comparison.policy.path
-    rows = [row for row in worst_first(comparison.runs[0].rules) if row.outcome in ("fail", "undecided", "error")]
-    lines = [_annotation(row, path, comparison.policy.undecided) for row in rows[:_MOST]]
+    """`::error file=gate.toml,line=4,title=trust/privacy FAIL::sentence` for every check that does not pass.
+
+    A notice with all counts comes first; checks that the policy excuses are in it and have none of their own.
+    """
+    path, run = comparison.policy.path, comparison.runs[0]
+    rows = [row for row in worst_first(run.rules) if row.outcome in ("fail", "undecided", "error")]
+    lines = [f"::notice title=llmc gate {run.word}::{_data(f'{run.facts.label}: {run.tally}')}"]
+    lines += [_annotation(row, path, comparison.policy.undecided) for row in rows[:_MOST]]
     if len(rows) > _MOST:
         lines.append(f"::error title=llmc gate::and {len(rows) - _MOST} more in the report")
     return lines
@@ -22,7 +26,7 @@ def github_annotations(comparison: Comparison) -> list[str]:
 def _annotation(row: Row, path: str | None, undecided: str) -> str:
     level = "warning" if row.outcome == "undecided" and undecided != "fail" else "error"
     place = f"file={_property(path)},line={row.line or 1}," if path else ""
-    title = _property(f"{row.rule}/{row.name} {row.code}")
+    title = _property(f"{row.rule}/{row.name} {row.word}")
     return f"::{level} {place}title={title}::{_data(row.sentence)}"
 
 

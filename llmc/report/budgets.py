@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from llmc.errors import UserError
 from llmc.evaluate.intervals import cluster_mean
 from llmc.evaluate.verdict import CODES, decide_limit
+from llmc.evaluate.wording import WORDS
 from llmc.report.comparison import Row
 from llmc.report.joined import Joined
 from llmc.report.plain import Said, not_compared, plain_row
@@ -125,6 +126,5 @@ def _within(budget: Budget, ratio: Edges, absolute: Edges, said: str) -> Said:
         edges = (low, high) if sign > 0 else (None if high is None else -high, None if low is None else -low)
         verdicts.append(decide_limit(edges[0], edges[1], sign * limit))
     worst = min(verdicts, key=lambda verdict: CODES.index(verdict.code))
-    words = {"kept": "Kept", "lost": "Lost", "undecided": "Undecided"}[worst.code]
     ending = {"kept": "inside the budget", "lost": "outside the budget", "undecided": "not settled"}[worst.code]
-    return Said(worst, f"{words}. {budget.metric} {said}; {ending} ({_budget_asked(budget)}).", said)
+    return Said(worst, f"{WORDS[worst.code]}. {budget.metric} {said}; {ending} ({_budget_asked(budget)}).", said)

@@ -9,10 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from markupsafe import Markup
 
 from llmc.evaluate.verdict import Code
-from llmc.evaluate.wording import WORDS, number
+from llmc.evaluate.units import RATIO, turned
+from llmc.evaluate.wording import CODE_OF, bare, number, said
 from llmc.report.comparison import Divergence, Matrix, Row, RunComparison
-from llmc.report.headline import judged
-from llmc.report.rows import worst_first
 from llmc.report.svg import Axis, axis_over, drawing, element, line, mark, percent, rect, text, title
 
 _ROW = 28
@@ -24,14 +23,24 @@ _NAMED = 6
 
 
 def change_axis(rows: Sequence[Row]) -> Axis:
-    """The common axis of rows' changes in points: it holds every interval and tolerance."""
+    """The common axis of rows' changes in points, ratios as percent of dense: it holds every interval and tolerance."""
     values: list[float] = []
     for row in rows:
         if row.change is not None and row.code != "collapsed":
-            values += [v for v in (row.change.low, row.change.high, row.change.value) if v is not None]
+            found = (row.change.low, row.change.high, row.change.value)
+            values += [turned(v, row.unit) for v in found if v is not None]
         if row.tolerance is not None:
-            values.append(-row.tolerance)
+            values.append(_allowed(row.tolerance, row.unit))
     return axis_over(values)
+
+
+def _allowed(tolerance: float, unit: str) -> float:
+    """Where the tolerance's edge stands on the axis."""
+    return turned(tolerance, unit) if unit == RATIO else -tolerance
+
+
+def _word(row: Row) -> str:
+    return row.word or "no rule asks"
 
 
 def change_row(row: Row, axis: Axis) -> Markup:
@@ -39,33 +48,36 @@ def change_row(row: Row, axis: Axis) -> Markup:
     middle = _ROW // 2
     parts = []
     if row.tolerance is not None:
-        left, right = axis.at(-row.tolerance), axis.at(0.0)
+        left, right = axis.at(_allowed(row.tolerance, row.unit)), axis.at(0.0)
         parts.append(rect(left, 2, right - left, _ROW - 4, "band"))
         parts.append(line(left, 2, left, _ROW - 2, "limit"))
     parts.append(line(axis.at(0.0), 0, axis.at(0.0), _ROW, "zero"))
     if row.code == "collapsed":
         parts.append(rect(axis.at(axis.low), 4, axis.at(axis.high) - axis.at(axis.low), _ROW - 8, "hatched"))
-        return drawing(f"{row.name}: collapsed", _ROW, *parts, class_="interval")
+        return drawing(f"{row.name}: {_word(row)}", _ROW, *parts, class_="interval")
     if row.change is None:
-        return drawing(f"{row.name}: {WORDS[row.code]}", _ROW, *parts, class_="interval")
+        return drawing(f"{row.name}: {_word(row)}", _ROW, *parts, class_="interval")
     change = row.change
+    shape = row.code if row.word is None or row.code == "gained" else CODE_OF[row.word]
     if change.low is not None and change.high is not None:
-        parts.append(line(axis.at(change.low), middle, axis.at(change.high), middle, f"whisker stroke-{row.code}"))
-        for edge in (change.low, change.high):
-            parts.append(line(axis.at(edge), middle - 5, axis.at(edge), middle + 5, f"whisker stroke-{row.code}"))
-    parts.append(mark(axis.at(change.value), middle, row.code))
+        edges = sorted(axis.at(turned(edge, row.unit)) for edge in (change.low, change.high))
+        parts.append(line(edges[0], middle, edges[1], middle, f"whisker stroke-{shape}"))
+        for edge in edges:
+            parts.append(line(edge, middle - 5, edge, middle + 5, f"whisker stroke-{shape}"))
+    parts.append(mark(axis.at(turned(change.value, row.unit)), middle, shape))
     return drawing(_change_words(row), _ROW, *parts, class_="interval")
 
 
 def _change_words(row: Row) -> str:
     change = row.change
     assert change is not None
-    said = f"{row.name}: {number(change.value)}"
+    words = f"{row.name}: {said(change.value, row.unit)}"
     if change.low is not None and change.high is not None:
-        said += f", interval {number(change.low)} to {number(change.high)}"
+        words += f", interval {bare(change.low, row.unit)} to {bare(change.high, row.unit)}"
     if row.tolerance is not None:
-        said += f", allowed {number(-row.tolerance)}"
-    return f"{said}, {WORDS[row.code]}"
+        limit = row.tolerance if row.unit == RATIO else -row.tolerance
+        words += f", allowed {bare(limit, row.unit)}"
+    return f"{words}, {_word(row)}"
 
 
 def change_scale(axis: Axis) -> Markup:
@@ -112,7 +124,7 @@ def size_chart(runs: Sequence[RunComparison], dense_label: str) -> Markup | None
         parts += _point(_run_name(index, run, len(runs)), run, sizes.at(run.size_ratio or 0.0), y)
     for row, (index, run) in enumerate(unscored):
         # Without a mean it stands below the scale, where its size alone can be read.
-        said = f"{_run_name(index, run, len(runs))}: {WORDS[worst_code(run)]}, no mean"
+        said = f"{_run_name(index, run, len(runs))}: {run.word}, no mean"
         x, at = sizes.at(run.size_ratio or 0.0), bottom + _FOOT * (row + 0.5) + 6
         parts += [mark(x, at, worst_code(run)), _beside(x, at, said)]
     return drawing("size on disk against mean change in points", int(foot) + 42, *parts)
@@ -140,9 +152,8 @@ def _point(said: str, run: RunComparison, x: float, place: Callable[[float], flo
 
 
 def worst_code(run: RunComparison) -> Code:
-    """The worst verdict among the rows that a headline counts."""
-    rows = judged(run)
-    return worst_first(rows)[0].code if rows else "not-compared"
+    """The verdict whose shape stands for a run: that of its word in all."""
+    return CODE_OF[run.word]
 
 
 def flip_bar(flips: Mapping[str, int], noise: float | None) -> Markup:

@@ -6,7 +6,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from llmc.evaluate.units import turned
 from llmc.evaluate.verdict import Code, Why
+from llmc.evaluate.wording import Word
 
 Outcome = Literal["pass", "fail", "undecided", "error", "waived"]
 
@@ -24,7 +26,7 @@ class Score(_Form):
 
 
 class Change(_Form):
-    """Compressed minus dense, higher is better, in points (hundredths of the row's unit)."""
+    """The change of a row, in the row's unit: points or percent above 0 are better, of a ratio (× dense) below 1 is."""
 
     value: float
     low: float | None
@@ -38,7 +40,7 @@ class Change(_Form):
     flip_rate: float | None
     answer_change_rate: float | None = Field(description="share of items whose answer is another one, right or wrong")
     noise_flip_rate: float | None = Field(description="flip rate of dense against dense, from compare.noise_run")
-    detectable: float | None = Field(description="smallest change, in points, that this many items show in 80 %")
+    detectable: float | None = Field(description="smallest change that this many items show in 80 %; of a ratio, above 1")
     needed: int | None = Field(description="items in all that would settle an undecided row")
     route: str = Field(description="how the interval was found")
     bootstrap: tuple[float, float] | None = Field(description="95 % cluster bootstrap of the same change; not decisive")
@@ -72,13 +74,16 @@ class Row(_Form):
     dimension: str | None
     tasks: list[str]
     metric: str
-    unit: str
+    unit: str = Field(description="points, % of dense, or × dense (a ratio of perplexities); empty for limits and budgets")
     asked: str
-    tolerance: float | None = Field(description="the loss allowed, in points; null where the rule has another limit")
+    tolerance: float | None = Field(
+        description="the loss allowed in points or percent, or the greatest ratio; null where the rule has another limit"
+    )
     dense: Score | None
     compressed: Score | None
     change: Change | None
-    code: Code
+    code: Code = Field(description="the verdict on a loss")
+    word: Word | None = Field(description="what people read of the check; null where no rule asks about the row")
     why: Why
     sentence: str
     found: str
@@ -87,6 +92,12 @@ class Row(_Form):
     waiver: str | None
     line: int | None = Field(description="line of the rule in the policy file")
     worst_items: list[str] = Field(description="ids of up to five lost items, dense surest first")
+    min_items: int | None = Field(default=None, description="items that a verdict of PASS or FAIL asks for")
+
+    @property
+    def gain(self) -> float:
+        """The change, turned so that above 0 is better; 0 where there is none. What tables are sorted by."""
+        return 0.0 if self.change is None else turned(self.change.value, self.unit)
 
 
 class Health(_Form):
@@ -196,6 +207,9 @@ class RunComparison(_Form):
     extra: list[str] = Field(description="tasks that only this run has")
     not_measured: list[str]
     exit_code: int
+    word: Word = Field(description="the verdict in all: what stands most in the way")
+    counts: dict[Word, int] = Field(description="checks by word: the same in every output")
+    tally: str = Field(description="the counts in words")
     verdict: str = Field(description="the gate's banner")
 
 

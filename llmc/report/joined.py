@@ -11,6 +11,7 @@ from scipy import stats
 
 from llmc.evaluate.collapse import AnswerState, collapse_reason
 from llmc.evaluate.paired import Difference, paired_difference
+from llmc.evaluate.units import RATIO, Unit
 from llmc.report.pairs import (
     Level,
     Measured,
@@ -64,8 +65,9 @@ class Joined:
             return None
         if facts.kind != "statistic":
             return self.measured(task, metric).difference
-        name = pair.primary if metric == "primary" else metric
-        return _unpaired(facts, pair.other_result.metrics.get(name), pair.n_paired, self.policy.stats.confidence)
+        other = pair.other_result.metrics.get(pair.called(metric))
+        unit = self.unit(task, metric)
+        return _unpaired(facts, other, pair.n_paired, self.policy.stats.confidence, unit)
 
     def without_silence(self, task: str, metric: str = "primary") -> tuple[Difference | None, str | None]:
         """The difference when gains on items that fell silent count as no change, and what the silence is."""
@@ -85,15 +87,18 @@ class Joined:
         confidence = self.policy.stats.confidence
         return paired_difference(found.dense_marks, compressed, found.clusters, confidence=confidence), words
 
-    def unit(self, task: str, metric: str = "primary") -> str:
-        """What a hundredth of the task's difference is: a point of a share, or a percent of dense's value."""
+    def unit(self, task: str, metric: str = "primary") -> Unit:
+        """What the task's difference is shown in: points of a share, percent of dense's value, or its multiple."""
         pair = self.tasks[task]
         facts = pair.metric(metric)
         if facts is None or facts.kind != "statistic":
             return self.measured(task, metric).unit
-        name = pair.primary if metric == "primary" else metric
-        counted = _statistic_share(facts, pair.other_result.metrics.get(name, facts))
-        return "% of dense" if counted is None else "points"
+        name = pair.called(metric)
+        other = pair.other_result.metrics.get(name, facts)
+        # As lm-eval's word_perplexity: the mean of no marks.
+        if name.rpartition("_")[2] == "perplexity" and facts.direction == "lower":
+            return RATIO if all((each.value or 0.0) > 0 for each in (facts, other)) else "% of dense"
+        return "% of dense" if _statistic_share(facts, other) is None else "points"
 
     @cached_property
     def collapses(self) -> dict[str, str]:
@@ -197,18 +202,28 @@ def _statistic_share(dense: MetricFacts, other: MetricFacts) -> float | None:
     return share_scale(dense, np.asarray(values, dtype=np.float64))
 
 
-def _unpaired(dense: MetricFacts, other: MetricFacts | None, n: int, confidence: float) -> Difference | None:
-    """A difference of statistics that are no means of items: wider than a paired one, as both errors add up."""
+def _unpaired(
+    dense: MetricFacts, other: MetricFacts | None, n: int, confidence: float, unit: Unit
+) -> Difference | None:
+    """A difference of statistics that are no means of items: wider than a paired one, as both errors add up.
+
+    Of perplexities it is the logarithm of their ratio, whose error is that of a quotient (delta method).
+    """
     if other is None or dense.value is None or other.value is None:
         return None
     sign = 1.0 if dense.direction == "higher" else -1.0
-    scale = _statistic_share(dense, other) or abs(dense.value) or 1.0
-    value = sign * (other.value - dense.value) / scale
+    if unit == RATIO:
+        scale, value = 1.0, math.log(dense.value / other.value)
+        errors = [None if each.stderr is None else each.stderr / (each.value or 1.0) for each in (dense, other)]
+    else:
+        scale = _statistic_share(dense, other) or abs(dense.value) or 1.0
+        value, errors = sign * (other.value - dense.value) / scale, [dense.stderr, other.stderr]
     low = high = stderr = None
-    if dense.stderr is not None and other.stderr is not None and dense.stderr + other.stderr > 0:
-        stderr = math.hypot(dense.stderr, other.stderr) / scale
+    if errors[0] is not None and errors[1] is not None and errors[0] + errors[1] > 0:
+        stderr = math.hypot(errors[0], errors[1]) / scale
         half = float(stats.norm.ppf(0.5 + confidence / 2)) * stderr
         low, high = value - half, value + half
+    largest = None if dense.largest_change is None or unit == RATIO else dense.largest_change / scale
     return Difference(
         value=value,
         low=low,
@@ -218,5 +233,5 @@ def _unpaired(dense: MetricFacts, other: MetricFacts | None, n: int, confidence:
         n_clusters=n,
         route="unpaired",
         stderr=stderr,
-        largest=None if dense.largest_change is None else dense.largest_change / scale,
+        largest=largest,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from llmc._version import __version__
@@ -13,7 +13,7 @@ from llmc.errors import Exit, UserError
 from llmc.report.budgets import budget_row
 from llmc.report.comparison import Comparison, PolicyFacts, Row, RunComparison
 from llmc.report.facts import health, matrices, run_facts
-from llmc.report.headline import gate_banner, preference, recommendation, run_headline
+from llmc.report.headline import counts, gate_banner, overall, preference, recommendation, run_headline, tally
 from llmc.report.joined import Joined, join
 from llmc.report.limits import limit_rows
 from llmc.report.policy import DEFAULT_RULES, Level, Rule
@@ -100,8 +100,8 @@ def _beside(file: PolicyFile, name: str) -> Path:
 
 
 def _judge_run(joined: Joined, judging: Judging) -> RunComparison:
-    readings = worst_first(_readings(joined, judging))
-    rules = _rules(joined, judging)
+    rules = worst_first(_rules(joined, judging))
+    readings = worst_first(_readings(joined, judging, rules))
     sizes = [run.manifest.model.bytes_on_disk for run in (joined.dense, joined.other)]
     size_ratio = None if sizes[0] is None or sizes[1] is None else sizes[1] / sizes[0]
     speed = speed_ratio(joined)
@@ -109,7 +109,7 @@ def _judge_run(joined: Joined, judging: Judging) -> RunComparison:
     label = joined.other.label
     return RunComparison(
         facts=run_facts(joined.other),
-        headline=run_headline(label, readings, size_ratio),
+        headline=run_headline(label, rules, size_ratio),
         size_ratio=size_ratio,
         speed_ratio=speed,
         speeds=speeds(joined),
@@ -118,27 +118,36 @@ def _judge_run(joined: Joined, judging: Judging) -> RunComparison:
         score_low=score[1],
         score_high=score[2],
         readings=readings,
-        rules=worst_first(rules),
+        rules=rules,
         health=[health(joined, task) for task in joined.tasks],
         matrices=matrices(joined.other),
         missing=joined.missing,
         extra=joined.extra,
         not_measured=_not_measured(joined),
-        exit_code=int(exit_code(rules, judging.file.policy.decide.undecided)),
+        exit_code=int(exit_code(rules)),
+        word=overall(rules),
+        counts=counts(rules),
+        tally=tally(rules),
         verdict=gate_banner(rules, size_ratio, speed),
     )
 
 
-def exit_code(rules: Sequence[Row], undecided: str) -> Exit:
-    """The gate's exit code: not comparable before lost before undecided before passed."""
+def exit_code(rules: Sequence[Row]) -> Exit:
+    """The gate's exit code: what is shown to be lost or collapsed, before what could not be compared, before the rest.
+
+    A loss that is shown stays one, whatever else is missing: a pipeline reads 4 as a mistake of its own.
+    """
     outcomes = {row.outcome for row in rules}
-    if "error" in outcomes:
-        return Exit.NOT_COMPARABLE
-    if "fail" in outcomes:
-        return Exit.LOST
-    if "undecided" in outcomes and undecided == "fail":
-        return Exit.UNDECIDED
+    for outcome, code in (("fail", Exit.LOST), ("error", Exit.NOT_COMPARABLE), ("undecided", Exit.UNDECIDED)):
+        if outcome in outcomes:
+            return code
     return Exit.OK
+
+
+def worst_exit(codes: Iterable[int]) -> Exit:
+    """The exit code of several runs: the worst of theirs, in the same order."""
+    order = (Exit.LOST, Exit.NOT_COMPARABLE, Exit.UNDECIDED, Exit.OK)
+    return min((Exit(code) for code in codes), key=order.index, default=Exit.OK)
 
 
 def _rules(joined: Joined, judging: Judging) -> list[Row]:
@@ -166,15 +175,17 @@ def _rules(joined: Joined, judging: Judging) -> list[Row]:
     return rows
 
 
-def _readings(joined: Joined, judging: Judging) -> list[Row]:
-    """Every suite, dimension and task judged once, by the policy's tolerance for it or else the built-in one.
+def _readings(joined: Joined, judging: Judging, rules: Sequence[Row]) -> list[Row]:
+    """Every suite, dimension and task once: the rule's own row where one asks about it, else what was found, wordless.
 
-    Trust has no suite row: a mean over dimensions hides the one that was lost.
+    So that no table has a word, or one word more, than the gate has. What no rule asks about is read at the built-in
+    tolerance. Trust has no suite row: a mean over dimensions hides the one that was lost.
     """
     rows: list[Row] = []
     results = joined.dense.results.tasks
     in_trust = {r.suite for name, r in results.items() if joined.dense.dimension_of(name) is not None}
     suites = {r.suite for r in results.values()} - in_trust
+    asked = {(row.level, row.name): row for row in reversed(rules) if row.rule in _speaking(joined)}
     for level in ("suite", "dimension", "task"):
         rule = Rule.model_validate(
             {"id": "reading", "level": level, "suite": "*", "tolerance": {"points": 1.0}, "test": "non-inferiority"}
@@ -183,9 +194,22 @@ def _readings(joined: Joined, judging: Judging) -> list[Row]:
         def ask(subject: Subject) -> Asked:
             return _reading_asks(joined, subject)
 
-        found = difference_rows(joined, rule, judging, ask=ask)
-        rows += [row for row in found if level != "suite" or (row.suite in suites and len(row.tasks) > 1)]
+        for row in difference_rows(joined, rule, judging, ask=ask):
+            of_rule = asked.get((row.level, row.name))
+            if of_rule is not None:
+                rows.append(of_rule)
+            elif level != "suite" or (row.suite in suites and len(row.tasks) > 1):
+                rows.append(row.model_copy(update={"word": None, "outcome": "pass", "sentence": _unasked(row)}))
     return rows
+
+
+def _speaking(joined: Joined) -> set[str]:
+    """The rules about differences of primary metrics: what a table of suites, dimensions and tasks is about."""
+    return {rule.id for rule in joined.policy.rule if rule.kind == "difference" and rule.metric == "primary"}
+
+
+def _unasked(row: Row) -> str:
+    return f"No rule asks about it. {row.found}."
 
 
 def _reading_asks(joined: Joined, subject: Subject) -> Asked:

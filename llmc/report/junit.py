@@ -13,9 +13,9 @@ _ILLEGAL = re.compile("[^\u0009\u000a\u000d\u0020-\ud7ff\ue000-\ufffd\U00010000-
 
 
 def junit(comparison: Comparison) -> bytes:
-    """The document. Names are stable and hold no numbers, since GitLab tells cases apart by class and name."""
+    """The document. Names of cases are stable and hold no numbers: GitLab tells cases apart by class and name."""
     run = comparison.runs[0]
-    root = ET.Element("testsuites", name="llmc gate")
+    root = ET.Element("testsuites", name=_clean(f"llmc gate: {run.word}: {run.tally}"))
     suites: dict[str, list[Row]] = {}
     for row in run.rules:
         suites.setdefault("budgets" if row.level == "budget" else row.suite or "all", []).append(row)
@@ -54,23 +54,17 @@ def _claim(row: Row) -> str:
 
 
 def _child(row: Row, undecided: str) -> ET.Element | None:
-    message = _clean(row.sentence)
+    """What stands inside a test case: nothing for a PASS; else an element whose type is the word of the check."""
+    word, message = str(row.word), _clean(row.sentence)
+    if row.word == "PASS":
+        return None
     if row.outcome == "waived":
-        return ET.Element("skipped", message=_clean(row.waiver or "waived"))
-    if row.outcome == "error":
-        return ET.Element("error", type="not-compared", message=message)
-    if row.outcome == "fail":
-        kind = "budget" if row.level == "budget" else row.code
-        child = ET.Element("failure", type=kind, message=message)
-        child.text = _clean("\n".join(_details(row)))
-        return child
-    if row.outcome == "undecided" and undecided != "pass":
-        if undecided == "warn":
-            return ET.Element("skipped", message=message)
-        child = ET.Element("failure", type="undecided", message=message)
-        child.text = _clean("\n".join(_details(row)))
-        return child
-    return None
+        return ET.Element("skipped", type=word, message=_clean(f"{word}, {row.waiver or 'waived'}"))
+    if row.outcome == "pass" or (row.outcome == "undecided" and undecided != "fail"):
+        return ET.Element("skipped", type=word, message=message)
+    child = ET.Element("error" if row.outcome == "error" else "failure", type=word, message=message)
+    child.text = _clean("\n".join(_details(row)))
+    return child
 
 
 def _details(row: Row) -> list[str]:

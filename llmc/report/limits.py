@@ -88,10 +88,10 @@ def _limit_words(one: _Limit, verdict: Verdict) -> Said:
     said = f"{one.what} {_num(one.value)}{one.unit} ({interval})"
     limit = f"{_num(one.limit)}{one.unit}"
     if verdict.code == "kept":
-        return Said(verdict, f"Kept. {said}; more than {limit} is ruled out.", said)
+        return Said(verdict, f"PASS. {said}; more than {limit} is ruled out.", said)
     if verdict.code == "lost":
-        return Said(verdict, f"Lost. {said}; that is more than the {limit} allowed.", said)
-    return Said(verdict, f"Undecided. {said}: more than {limit} is neither shown nor ruled out.", said)
+        return Said(verdict, f"FAIL. {said}; that is more than the {limit} allowed.", said)
+    return Said(verdict, f"UNDECIDED. {said}: more than {limit} is neither shown nor ruled out.", said)
 
 
 def _num(value: float) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
-from llmc.evaluate.verdict import CODES
-from llmc.evaluate.wording import SIGNS, WORDS
+from llmc.evaluate.wording import sign_of
 from llmc.report.comparison import Comparison, Row, RunComparison
 from llmc.report.rows import worst_first
 
@@ -19,7 +17,7 @@ def gate_markdown(comparison: Comparison) -> str:
     """The gate's summary: banner, one table worst first, size and speed, the method folded away."""
     run = comparison.runs[0]
     name = _cell(comparison.policy.name or run.facts.label)
-    lines = [f"**llmc gate: {_status(run)}** · {_counts(run.rules)} · {_cost(run)} <!-- llmc-gate:{_marker(name)} -->"]
+    lines = [f"**llmc gate: {run.word}** · {run.tally} · {_cost(run)} <!-- llmc-gate:{_marker(name)} -->"]
     lines += ["", _text(run.headline), "", *_rule_table(run.rules, _MAX_ROWS), ""]
     lines += _folded(comparison, run)
     return _capped(lines)
@@ -29,10 +27,10 @@ def report_markdown(comparison: Comparison) -> str:
     """The whole comparison: the recommendation, one line a run, then each run's table."""
     lines = [f"# {_text(comparison.title)}", ""]
     if len(comparison.runs) > 1:
-        lines += ["| Run | Knowledge and trust | Size | Verdict |", "|---|---|---|---|"]
+        lines += ["| Run | What stands in the way | Size | Verdict |", "|---|---|---|---|"]
         for run in comparison.runs:
             label, size = _cell(run.facts.label), _size(run)
-            lines.append(f"| {label} | {_cell(run.headline)} | {size} | {_counts(_judged(run))} |")
+            lines.append(f"| {label} | {_cell(run.headline)} | {size} | {run.word}: {run.tally} |")
         lines.append("")
     rows = max(_MAX_ROWS // len(comparison.runs), 8)
     for run in comparison.runs:
@@ -42,19 +40,6 @@ def report_markdown(comparison: Comparison) -> str:
         lines += _folded(comparison, run)
     lines[2:2] = [line for note in comparison.notes for line in (f"Note: {_text(note)}.", "")]
     return _capped(lines)
-
-
-def _judged(run: RunComparison) -> list[Row]:
-    return [r for r in run.readings if r.level == "dimension" or (r.level == "task" and r.dimension is None)]
-
-
-def _status(run: RunComparison) -> str:
-    return {0: "passed", 1: "not yet", 3: "could not decide", 4: "not comparable"}[run.exit_code]
-
-
-def _counts(rows: Sequence[Row]) -> str:
-    counted = Counter(row.code for row in rows)
-    return ", ".join(f"{counted[code]} {WORDS[code]}" for code in CODES if counted[code]) or "nothing"
 
 
 def _cost(run: RunComparison) -> str:
@@ -71,11 +56,18 @@ def _rule_table(rows: Sequence[Row], limit: int) -> list[str]:
     ordered = worst_first(rows)
     lines = ["| Rule | Asked | Found | Verdict |", "|---|---|---|---|"]
     for row in ordered[:limit]:
-        waived = f" ({_cell(row.waiver)})" if row.waiver else ""
         asked, found = _cell(row.asked), _cell(row.found)
         rule = f"{_cell(row.rule)} / {_cell(row.name)}"
-        lines.append(f"| {rule} | {asked} | {found} | {SIGNS[row.code]} {WORDS[row.code]}{waived} |")
+        lines.append(f"| {rule} | {asked} | {found} | {_verdict(row)} |")
     return lines + _more(ordered, limit)
+
+
+def _verdict(row: Row) -> str:
+    """The word with its sign, and what excuses it."""
+    if row.word is None:
+        return "no rule asks"
+    excused = row.waiver or ("passed by the policy" if row.word != "PASS" and row.outcome == "pass" else None)
+    return f"{sign_of(row.code, row.word)} {row.word}" + (f" ({_cell(excused)})" if excused else "")
 
 
 def _reading_table(rows: Sequence[Row], limit: int) -> list[str]:
@@ -83,7 +75,7 @@ def _reading_table(rows: Sequence[Row], limit: int) -> list[str]:
     lines = ["| | Change (95 % interval) | Allowed | Verdict |", "|---|---|---|---|"]
     for row in ordered[:limit]:
         found, asked = _cell(row.found), _cell(row.asked)
-        lines.append(f"| {_cell(row.name)} | {found} | {asked} | {SIGNS[row.code]} {WORDS[row.code]} |")
+        lines.append(f"| {_cell(row.name)} | {found} | {asked} | {_verdict(row)} |")
     return lines + _more(ordered, limit)
 
 

@@ -7,7 +7,6 @@ import gzip
 import hashlib
 import json
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -17,14 +16,12 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from llmc.errors import UserError
-from llmc.evaluate.verdict import CODES, Code
-from llmc.evaluate.wording import SIGNS, WORDS, number, plain
+from llmc.evaluate.verdict import Code
+from llmc.evaluate.wording import CODE_OF, ORDER, SIGNS, Word, bare, number, plain, said, sign_of
 from llmc.report import charts
 from llmc.report.comparison import Health, Matrix, Row, RunComparison, Spread
 from llmc.report.flips import EXCERPT, KINDS, Flips, excerpts, texts
-from llmc.report.headline import judged
 from llmc.report.judge import Compared
-from llmc.report.rows import worst_first
 from llmc.report.runs import PANEL_SHARES
 
 CHUNK = 2_000
@@ -97,7 +94,7 @@ def _render(
         many=len(c.runs) > 1,
         gated=not c.policy.built_in,
         shared_gaps=_shared_gaps(c.runs),
-        used_codes=_used_codes(c.runs),
+        used_words=_used_words(c.runs),
         size_svg=charts.size_chart(c.runs, c.dense.label),
         tasks=flips.tasks,
         kinds=KINDS,
@@ -205,10 +202,9 @@ def _shared_gaps(runs: Sequence[RunComparison]) -> list[str]:
     return [said for said in runs[0].not_measured if all(said in run.not_measured for run in runs)] if runs else []
 
 
-def _used_codes(runs: Sequence[RunComparison]) -> list[Code]:
-    """The verdicts that the page shows, which are the ones that it explains at its top."""
-    found = {row.code for run in runs for row in (*run.readings, *run.rules)}
-    return [code for code in CODES if code in found]
+def _used_words(runs: Sequence[RunComparison]) -> list[Word]:
+    """The words that the page shows, which are the ones that it explains at its top."""
+    return [word for word in ORDER if any(run.counts[word] for run in runs)]
 
 
 def _row_title(row: Row) -> str:
@@ -217,18 +213,22 @@ def _row_title(row: Row) -> str:
     return "knowledge as a whole (kick)" if row.name == "kick" else f"{plain(row.name)} as a whole"
 
 
+def _suite_title(suite: str) -> str:
+    """What a table of tasks is called: by their own suite, which is knowledge only where it is kick."""
+    return "Knowledge (kick)" if suite == "kick" else f"Tasks of {suite}"
+
+
 def _split(run: RunComparison) -> dict[str, Any]:
     """A run's readings as the page groups them, on one axis."""
     dimensions = [r for r in run.readings if r.level == "dimension"]
-    knowledge = [r for r in run.readings if r.level == "suite" or (r.level == "task" and r.dimension is None)]
-    whole = {tuple(r.tasks) for r in dimensions}
-    inner = [r for r in run.readings if r.level == "task" and r.dimension is not None and (r.name,) not in whole]
+    others = [r for r in run.readings if r.level == "suite" or (r.level == "task" and r.dimension is None)]
+    inner = [r for r in run.readings if r.level == "task" and r.dimension is not None]
+    names = sorted({r.suite or "" for r in others}, key=lambda name: (name != "kick", name))
     return {
         "dimensions": dimensions,
-        "knowledge": knowledge,
+        "suites": [(_suite_title(name), [r for r in others if (r.suite or "") == name]) for name in names],
         "inner": inner,
-        "other_suites": any(r.suite != "kick" for r in knowledge),
-        "axis": charts.change_axis([*dimensions, *knowledge, *inner]),
+        "axis": charts.change_axis([*dimensions, *others, *inner]),
     }
 
 
@@ -243,20 +243,14 @@ def _heat(matrices: Sequence[Matrix]) -> dict[str, Any]:
     }
 
 
-def _tally(run: RunComparison) -> str:
-    counted = Counter(row.code for row in judged(run))
-    # No line ends between a sign, its number and its word.
-    return ", ".join(f"{SIGNS[code]}\u00a0{counted[code]}\u00a0{WORDS[code]}" for code in CODES if counted[code])
-
-
 def _change_words(row: Row) -> str:
     change = row.change
     if change is None:
         return "–"
-    named = "" if row.unit == "points" else f" {row.unit}"
+    named = said(change.value, row.unit)
     if change.low is None or change.high is None:
-        return number(change.value) + named
-    return f"{number(change.value)}{named} ({number(change.low)} to {number(change.high)})"
+        return named
+    return f"{named} ({bare(change.low, row.unit)} to {bare(change.high, row.unit)})"
 
 
 def _top_option(health: Health) -> str:
@@ -282,19 +276,19 @@ def _score_words(value: float) -> str:
     return f"{value:#.3g}".rstrip(".")
 
 
-_MEANINGS: dict[Code, str] = {
-    "kept": "a loss beyond what is allowed is ruled out",
-    "gained": "shown to be better than dense",
-    "lost": "a loss beyond what is allowed is shown",
-    "undecided": "too little data to show or rule out a loss",
-    "collapsed": "the answers are no answers, so its scores say nothing",
-    "not-compared": "the runs differ in what they measured here",
+_MEANINGS: dict[Word, str] = {
+    "PASS": "a loss beyond what is allowed is ruled out (▲: shown to be better than dense)",
+    "FAIL": "a loss beyond what is allowed is shown",
+    "UNDECIDED": "too little data to show or rule out a loss",
+    "COLLAPSED": "the answers are no answers, so its scores say nothing",
+    "NOT COMPARED": "the runs differ in what they measured here",
 }
 _WORDING: dict[str, Any] = {
     "meanings": _MEANINGS,
     "row_title": _row_title,
-    "signs": SIGNS,
-    "words": WORDS,
+    "sign_of": sign_of,
+    "sign": lambda word: SIGNS[CODE_OF[word]],
+    "code_of": CODE_OF,
     "plain": plain,
     "points": number,
     "spread": _spread_words,
@@ -302,8 +296,6 @@ _WORDING: dict[str, Any] = {
     "round": lambda value: "–" if value is None else f"{value:,.0f}",
     "split": _split,
     "heat": _heat,
-    "tally": _tally,
-    "worst": lambda run: worst_first(judged(run))[0].code if judged(run) else "not-compared",
     "change_words": _change_words,
     "top_option": _top_option,
     "draw": charts.change_row,

@@ -16,10 +16,13 @@ from llmc.evaluate.gaps import upright
 from llmc.evaluate.intervals import cluster_mean, share_interval
 from llmc.evaluate.paired import Difference, paired_difference
 from llmc.evaluate.task import SHARE
+from llmc.evaluate.units import RATIO, Unit
 from llmc.report.policy import CompareSection
 from llmc.report.runs import MetricFacts, Run, TaskResult
 from llmc.report.samples import Samples
 
+NATS = "nats_per_token"
+"""The mean negative log-likelihood of a token: the logarithm of the perplexity that people read."""
 Rows = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -135,9 +138,14 @@ class TaskPair:
         names = np.asarray([self.dense.clusters[row] for row in self.dense_rows], dtype=object)
         return np.unique(names, return_inverse=True)[1].astype(np.int64) if names.size else self.dense_rows
 
+    def called(self, name: str) -> str:
+        """A metric's name among the marks: `primary` is the task's own, a perplexity is paired by its logarithm."""
+        name = self.primary if name == "primary" else name
+        return NATS if name == "perplexity" and NATS in self.dense_result.metrics else name
+
     def metric(self, name: str) -> MetricFacts | None:
         """How to read a metric (`primary` stands for the task's own); None when the task has none of that name."""
-        return self.dense_result.metrics.get(self.primary if name == "primary" else name)
+        return self.dense_result.metrics.get(self.called(name))
 
     def marks(self, metric: str) -> tuple[Floats, Floats]:
         """Dense and compressed marks of the paired items; NaN where an item could not be marked."""
@@ -156,10 +164,10 @@ class Measured:
     difference: Difference | None
     dense: Level | None
     compressed: Level | None
-    unit: str
-    """`points`, or `% of dense` for marks that are no shares."""
+    unit: Unit
+    """`points`, `% of dense` for marks that are no shares, `× dense` for a perplexity."""
     scale: float
-    """What a mark is divided by: to become a share, or a part of dense's mean."""
+    """What a mark is divided by: to become a share, or a part of dense's mean; 1 for nats."""
     usable: NDArray[np.bool_]
     """Which paired items have a mark in both runs."""
     clusters: Rows
@@ -173,7 +181,7 @@ class Measured:
 
 def measure(pair: TaskPair, metric: str, confidence: float) -> Measured:
     """The difference of one metric over the items that both runs could be marked on."""
-    name = pair.primary if metric == "primary" else metric
+    name = pair.called(metric)
     facts = pair.dense_result.metrics[name]
     dense, other = pair.marks(name)
     has_dense, has_other = ~np.isnan(dense), ~np.isnan(other)
@@ -185,8 +193,9 @@ def measure(pair: TaskPair, metric: str, confidence: float) -> Measured:
     clusters = np.unique(pair.clusters[usable], return_inverse=True)[1].astype(np.int64)
     possible = facts.possible
     levels = (_level(dense, clusters, confidence, possible), _level(other, clusters, confidence, possible))
-    counted = share_scale(facts, np.concatenate([dense, other]))
-    scale = counted or (abs(float(dense.mean())) if dense.size else 0.0) or 1.0
+    counted = None if name == NATS else share_scale(facts, np.concatenate([dense, other]))
+    unit: Unit = RATIO if name == NATS else "% of dense" if counted is None else "points"
+    scale = counted or (abs(float(dense.mean())) if dense.size and unit != RATIO else 0.0) or 1.0
     turned = [_turned(marks / scale, facts, counted) for marks in (dense, other)]
     largest = None if facts.largest_change is None else facts.largest_change / scale
     found = None
@@ -196,7 +205,7 @@ def measure(pair: TaskPair, metric: str, confidence: float) -> Measured:
         difference=found,
         dense=levels[0],
         compressed=levels[1],
-        unit="% of dense" if counted is None else "points",
+        unit=unit,
         scale=scale,
         usable=usable,
         clusters=clusters,

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from llmc.evaluate.verdict import Code, Verdict
+from llmc.evaluate.verdict import Verdict
+from llmc.evaluate.wording import WORDS
 from llmc.report.comparison import Row
 from llmc.report.rows import Judging
 from llmc.report.subjects import Subject
-
-_PASSING: frozenset[Code] = frozenset({"kept", "gained"})
-
 
 class Said(NamedTuple):
     """A verdict in words."""
@@ -22,13 +20,14 @@ class Said(NamedTuple):
 
 def not_compared(reason: str) -> Said:
     """The verdict on what could not be compared, and why."""
-    return Said(Verdict(code="not-compared", why="not compared"), f"Not compared: {reason}.", reason)
+    return Said(Verdict(code="not-compared", why="not compared"), f"NOT COMPARED: {reason}.", reason)
 
 
 def plain_row(
     rule: str, subject: Subject | None, metric: str, asked: str, said: Said, judging: Judging, line: int | None
 ) -> Row:
     """The row of a rate or, without a subject, of a budget; judged and excused."""
+    word = WORDS[said.verdict.code]
     row = Row(
         rule=rule,
         level="budget" if subject is None else subject.level,
@@ -44,11 +43,12 @@ def plain_row(
         compressed=None,
         change=None,
         code=said.verdict.code,
+        word=word,
         why=said.verdict.why,
         sentence=said.sentence,
         found=said.found,
         notes=[],
-        outcome=judging.outcome(said.verdict.code, _PASSING, lower=False),
+        outcome=judging.outcome(word, allowed=False),
         waiver=None,
         line=line,
         worst_items=[],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,8 +13,9 @@ from llmc.evaluate.estimate import Estimate
 from llmc.evaluate.intervals import cluster_sums
 from llmc.evaluate.mcnemar import mcnemar_mid_p, sign_flip_p
 from llmc.evaluate.paired import Difference
+from llmc.evaluate.units import RATIO, shown, shown_edges
 from llmc.evaluate.verdict import CODES, Code, Verdict, settle
-from llmc.evaluate.wording import counts, estimate, points, sentence, too_little
+from llmc.evaluate.wording import ORDER, Word, counts, estimate, points, sentence, too_little, word_of
 from llmc.report.comparison import Change, Outcome, Row, Score
 from llmc.report.joined import Joined
 from llmc.report.policy import Rule, Tolerance, Waiver
@@ -33,18 +33,17 @@ class Judging:
     file: PolicyFile
     today: datetime.date
 
-    def outcome(self, code: Code, passing: frozenset[Code], *, lower: bool) -> Outcome:
-        """Whether a verdict passes a rule. `lower`: the whole interval is at or below 0."""
+    def outcome(self, word: Word, *, allowed: bool) -> Outcome:
+        """What the exit code makes of a check's word. `allowed`: its own rule lets an undecided change pass."""
         decide = self.file.policy.decide
-        if code == "not-compared":
-            return "error" if decide.missing == "error" else "pass"
-        if code == "collapsed":
-            return "fail" if decide.collapsed == "fail" else "pass"
-        if code in passing:
-            return "pass"
-        if code == "lost" or (code in ("kept", "gained") and lower):
-            return "fail"
-        return "undecided"
+        by_word: dict[Word, Outcome] = {
+            "PASS": "pass",
+            "FAIL": "fail",
+            "COLLAPSED": "fail" if decide.collapsed == "fail" else "pass",
+            "NOT COMPARED": "error" if decide.missing == "error" else "pass",
+            "UNDECIDED": "pass" if allowed or decide.undecided == "pass" else "undecided",
+        }
+        return by_word[word]
 
     def waiver(self, rule: str, level: str, name: str) -> tuple[Waiver | None, str | None]:
         """The waiver that excuses a row, and a note on one that no longer does."""
@@ -83,15 +82,16 @@ def difference_rows(
     verdicts = settle([f.evidence for f in found], joined.policy.stats.limits())
     rows = []
     for one, (_, wanted), verdict in zip(found, asked, verdicts, strict=True):
-        row = _row(joined, one, wanted.tolerance, verdict, rule)
         d = one.evidence.difference
         lower = d is not None and d.high is not None and d.high <= 0
-        outcome = judging.outcome(verdict.code, rule.passing(), lower=lower)
+        word = word_of(verdict.code, rule.passing(), lower=lower)
+        row = _row(joined, one, wanted.tolerance, verdict, rule, word)
+        outcome = judging.outcome(word, allowed=verdict.code in rule.passing())
         rows.append(judging.excuse(row.model_copy(update={"outcome": outcome, "line": line})))
     return rows
 
 
-def _row(joined: Joined, found: Found, tolerance: Tolerance, verdict: Verdict, rule: Rule) -> Row:
+def _row(joined: Joined, found: Found, tolerance: Tolerance, verdict: Verdict, rule: Rule, word: Word) -> Row:
     subject, evidence = found.subject, found.evidence
     margin = evidence.margin
     asked = f"loss ≤ {tolerance.words()}"
@@ -100,8 +100,10 @@ def _row(joined: Joined, found: Found, tolerance: Tolerance, verdict: Verdict, r
     metric = rule.metric
     if subject.level == "task" and metric == "primary":
         metric = joined.dense.results.tasks[subject.name].primary
+    # Both names of one thing: what is paired in nats is told as the perplexity that it is the logarithm of.
+    metric = "perplexity" if metric == "nats_per_token" else metric
     dense, compressed = _scores(joined, subject, rule.metric) if evidence.not_compared is None else (None, None)
-    ratio = _perplexity_ratio(metric, dense, compressed)
+    limits = joined.policy.stats.limits()
     return Row(
         rule=rule.id,
         level=subject.level,
@@ -112,19 +114,21 @@ def _row(joined: Joined, found: Found, tolerance: Tolerance, verdict: Verdict, r
         metric=metric,
         unit=found.unit,
         asked=asked,
-        tolerance=None if margin is None else 100 * margin,
+        tolerance=None if margin is None else shown(-margin, found.unit) if found.unit == RATIO else 100 * margin,
         dense=dense,
         compressed=compressed,
-        change=None if evidence.difference is None else _change(joined, subject, evidence.difference, verdict, rule),
+        change=None if evidence.difference is None else _change(joined, found, evidence.difference, verdict, rule),
         code=verdict.code,
+        word=word,
         why=verdict.why,
-        sentence=sentence(evidence, verdict, joined.policy.stats.limits(), found.unit),
-        found="; ".join([_found_words(joined, found, verdict), *([] if verdict.code == "collapsed" else ratio)]),
-        notes=list(found.notes) + _route_notes(evidence.difference) + ratio,
+        sentence=sentence(evidence, verdict, limits, found.unit, word),
+        found=_found_words(joined, found, verdict),
+        notes=list(found.notes) + _route_notes(evidence.difference),
         outcome="pass",
         waiver=None,
         line=None,
         worst_items=_worst(joined, subject) if evidence.not_compared is None else [],
+        min_items=limits.min_items if evidence.min_items is None else evidence.min_items,
     )
 
 
@@ -138,13 +142,6 @@ def _found_words(joined: Joined, found: Found, verdict: Verdict) -> str:
     # Else an interval well inside what is allowed, and "undecided" beside it, would contradict each other.
     words += [why] if (why := too_little(evidence, verdict, joined.policy.stats.limits())) else []
     return "; ".join(words)
-
-
-def _perplexity_ratio(metric: str, dense: Score | None, compressed: Score | None) -> list[str]:
-    """What the change of a mean of nats makes of the perplexity, its exponential: people know that number."""
-    if metric != "nats_per_token" or dense is None or compressed is None:
-        return []
-    return [f"perplexity {math.exp(min(compressed.value - dense.value, 700.0)):.3g} × dense's"]
 
 
 def _route_notes(difference: Difference | None) -> list[str]:
@@ -171,11 +168,23 @@ def _scores(joined: Joined, subject: Subject, metric: str) -> tuple[Score | None
         scores = [_score(m) for m in values]
         return (scores[0], scores[1]) if len(scores) == 2 else (None, None)
     measured = joined.measured(subject.name, metric)
+    # A perplexity is kept in nats, its logarithm, and shown as itself.
+    told = _exp if measured.unit == RATIO else float
     levels = [
-        None if level is None else Score(value=level.value, low=level.low, high=level.high)
+        None
+        if level is None
+        else Score(
+            value=told(level.value),
+            low=None if level.low is None else told(level.low),
+            high=None if level.high is None else told(level.high),
+        )
         for level in (measured.dense, measured.compressed)
     ]
     return levels[0], levels[1]
+
+
+def _exp(nats: float) -> float:
+    return shown(-nats, RATIO)
 
 
 def _score(facts: MetricFacts) -> Score | None:
@@ -185,7 +194,8 @@ def _score(facts: MetricFacts) -> Score | None:
     return Score(value=facts.value, low=low, high=high)
 
 
-def _change(joined: Joined, subject: Subject, d: Difference, verdict: Verdict, rule: Rule) -> Change:
+def _change(joined: Joined, found: Found, d: Difference, verdict: Verdict, rule: Rule) -> Change:
+    subject, unit = found.subject, found.unit
     single = subject.tasks[0] if len(subject.tasks) == 1 else None
     answers = noise = None
     if single is not None:
@@ -194,11 +204,16 @@ def _change(joined: Joined, subject: Subject, d: Difference, verdict: Verdict, r
             changed = pair.dense.answers[pair.dense_rows] != pair.other.answers[pair.other_rows]
             answers = float(changed.mean())
         noise = noise_flip_rate(joined, single)
+    value = shown(d.value, unit)
+    low, high = shown_edges(*(d.shown or (None, None)), unit)
+    drawn = None if single is None or d.route == "unpaired" else _bootstrap(joined, single, rule)
+    edges = (None, None) if drawn is None else shown_edges(*drawn, unit)
     return Change(
-        value=100 * d.value,
-        low=None if d.shown is None else 100 * d.shown[0],
-        high=None if d.shown is None else 100 * d.shown[1],
-        stderr=None if d.stderr is None else 100 * d.stderr,
+        value=value,
+        low=low,
+        high=high,
+        # The error of a ratio is the ratio times its logarithm's.
+        stderr=None if d.stderr is None else (value if unit == RATIO else 100) * d.stderr,
         n=d.n,
         n_clusters=d.n_clusters,
         deff=d.deff,
@@ -207,10 +222,12 @@ def _change(joined: Joined, subject: Subject, d: Difference, verdict: Verdict, r
         flip_rate=d.flip_rate,
         answer_change_rate=answers,
         noise_flip_rate=noise,
-        detectable=None if verdict.detectable is None else 100 * verdict.detectable,
+        detectable=None
+        if verdict.detectable is None
+        else shown(-verdict.detectable if unit == RATIO else verdict.detectable, unit),
         needed=verdict.needed,
         route=d.route,
-        bootstrap=None if single is None or d.route == "unpaired" else _bootstrap(joined, single, rule),
+        bootstrap=None if edges[0] is None or edges[1] is None else (edges[0], edges[1]),
         mcnemar_mid_p=None if d.gained is None or d.lost is None else mcnemar_mid_p(d.gained, d.lost),
         sign_flip_p=None if single is None or d.route == "unpaired" else _sign_flip(joined, single, rule),
         p_loss=verdict.p_loss,
@@ -247,7 +264,7 @@ def _draw(joined: Joined, task: str, rule: Rule) -> tuple[float, float] | None:
         return None
     tail = (1 - stats.confidence) / 2
     low, high = np.quantile(means, (tail, 1 - tail))
-    return 100 * float(low), 100 * float(high)
+    return float(low), float(high)
 
 
 def _sign_flip(joined: Joined, task: str, rule: Rule) -> float | None:
@@ -282,5 +299,10 @@ def _worst(joined: Joined, subject: Subject) -> list[str]:
 
 
 def worst_first(rows: Sequence[Row]) -> list[Row]:
-    """Rows in the order of every table: collapsed, lost, not compared, undecided, gained, kept; biggest loss first."""
-    return sorted(rows, key=lambda r: (CODES.index(r.code), 0.0 if r.change is None else r.change.value, r.name))
+    """Rows in the order of every table: COLLAPSED, FAIL, NOT COMPARED, UNDECIDED, PASS; biggest loss first."""
+    return sorted(rows, key=lambda r: (_place(r), CODES.index(r.code), r.gain, r.name))
+
+
+def _place(row: Row) -> int:
+    """Its word's place, for a check; the verdict's for a row that no rule asks about."""
+    return ORDER.index(row.word) if row.word is not None else len(ORDER)

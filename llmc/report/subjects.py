@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from llmc.errors import UserError
 from llmc.evaluate.paired import Difference, mean_of_differences
+from llmc.evaluate.units import Unit, margin_in
 from llmc.evaluate.verdict import Evidence
 from llmc.report.joined import Joined
 from llmc.report.pairs import TaskPair
@@ -76,7 +77,7 @@ class Found:
 
     subject: Subject
     evidence: Evidence
-    unit: str
+    unit: Unit
     notes: tuple[str, ...]
 
 
@@ -105,7 +106,7 @@ def gather(joined: Joined, subject: Subject, asked: Asked, rule: Rule, *, error_
     tasks, notes = _averaged(joined, subject, rule.metric)
     weights = [rule.weights.get(task, 1.0) for task in tasks]
     difference = _mean([joined.difference(task, rule.metric) for task in tasks], weights, joined)
-    base = _base(joined, tasks, weights, rule.metric)
+    base, unit = _base(joined, tasks, weights, rule.metric), joined.unit(tasks[0], rule.metric)
     margin = None if base is None else _margin(base, asked.tolerance, subject.name, error_place, notes)
     quiet, words = _without_silence(joined, tasks, weights, rule.metric)
     collapsed = [task for task in subject.tasks if task in joined.collapses]
@@ -113,7 +114,7 @@ def gather(joined: Joined, subject: Subject, asked: Asked, rule: Rule, *, error_
         name=subject.name,
         difference=difference,
         not_compared=None if difference is not None or collapsed else "no item could be marked in both runs",
-        margin=margin,
+        margin=None if margin is None else margin_in(margin, unit),
         collapse=_collapse_words(joined, subject, collapsed),
         without_silence=quiet,
         silence=words,
@@ -122,7 +123,7 @@ def gather(joined: Joined, subject: Subject, asked: Asked, rule: Rule, *, error_
         at_chance=base is not None and base.at_chance,
         min_items=asked.min_items,
     )
-    return Found(subject=subject, evidence=evidence, unit=joined.unit(tasks[0], rule.metric), notes=tuple(notes))
+    return Found(subject=subject, evidence=evidence, unit=unit, notes=tuple(notes))
 
 
 def _margin(base: _Base, tolerance: Tolerance, name: str, error_place: str | None, add_to_: list[str]) -> float:
@@ -182,11 +183,15 @@ def _averaged(joined: Joined, subject: Subject, metric: str) -> tuple[list[str],
     """The member tasks that enter the mean: those counted in points, where there are any."""
     if len(subject.tasks) == 1:
         return list(subject.tasks), []
-    shares = [task for task in subject.tasks if joined.unit(task, metric) == "points"]
-    left_out = [task for task in subject.tasks if task not in shares]
-    if not shares or not left_out:
+    units = {task: joined.unit(task, metric) for task in subject.tasks}
+    wanted: Unit = "points" if "points" in units.values() else units[subject.tasks[0]]
+    left_out = [task for task in subject.tasks if units[task] != wanted]
+    if not left_out:
         return list(subject.tasks), []
-    return shares, [f"not in the mean, because not a share: {', '.join(left_out)}"]
+    why = "not a share" if wanted == "points" else f"not counted in {wanted}"
+    return [task for task in subject.tasks if units[task] == wanted], [
+        f"not in the mean, because {why}: {', '.join(left_out)}"
+    ]
 
 
 def _mean(found: Sequence[Difference | None], weights: Sequence[float], joined: Joined) -> Difference | None:

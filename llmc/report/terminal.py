@@ -6,47 +6,63 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 from llmc.errors import unknown
-from llmc.evaluate.verdict import Code
-from llmc.evaluate.wording import SIGNS, WORDS, number, plain
+from llmc.evaluate.units import RATIO
+from llmc.evaluate.wording import Word, bare, plain, sign_of
 from llmc.report.comparison import Change, Comparison, Row, RunComparison
 
-_STYLES: dict[Code, str] = {
-    "kept": "blue",
-    "gained": "blue",
-    "lost": "bold red",
-    "undecided": "yellow",
-    "collapsed": "bold reverse",
-    "not-compared": "magenta",
+_STYLES: dict[Word, str] = {
+    "PASS": "blue",
+    "FAIL": "bold red",
+    "UNDECIDED": "yellow",
+    "COLLAPSED": "bold reverse",
+    "NOT COMPARED": "magenta",
 }
+_WIDE = 110
+"""Columns from which on a row stands on a line; a narrower terminal gets a block for each, so that nothing is cut."""
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
-    """Every run's readings, worst first, then the recommendation."""
+    """Every run's readings, worst first, its answer, the items that tell most, then the recommendation."""
     for run in comparison.runs:
-        rows = [r for r in run.readings if not _same_as_dimension(r, run.readings)]
-        console.print(_table(run.facts.label, rows, rules=False))
-        console.print(escape(run.headline) + "\n", highlight=False, soft_wrap=True)
+        in_readings = {(row.rule, row.level, row.name) for row in run.readings}
+        others = [row for row in run.rules if (row.rule, row.level, row.name) not in in_readings]
+        _print_rows(run.facts.label, [*run.readings, *others], console, rules=False)
+        _say(run.headline + "\n", console)
     if len(comparison.runs) > 1:
-        console.print(escape(comparison.recommendation), highlight=False, soft_wrap=True)
+        _say(comparison.recommendation, console)
     for note in comparison.notes:
-        console.print(escape(f"note: {note}"), highlight=False, soft_wrap=True)
+        _say(f"note: {note}", console)
 
 
 def print_gate(run: RunComparison, console: Console) -> None:
     """The gate's rows, worst first, then its banner."""
-    console.print(_table(run.facts.label, run.rules, rules=True))
-    console.print(escape(run.verdict), highlight=False, soft_wrap=True)
+    _print_rows(run.facts.label, run.rules, console, rules=True)
+    _say(run.verdict, console)
 
 
-def _same_as_dimension(row: Row, rows: Sequence[Row]) -> bool:
-    """A task that is the whole of its dimension would only repeat it."""
-    return row.level == "task" and any(r.level == "dimension" and r.tasks == [row.name] for r in rows)
+def _say(text: str, console: Console) -> None:
+    """A sentence: on lines of whole words where the terminal is narrow, and on one for a log."""
+    console.print(escape(text), highlight=False, soft_wrap=console.width >= _WIDE)
 
 
-def _table(title: str, rows: Sequence[Row], *, rules: bool) -> Table:
+def _word(row: Row) -> str:
+    """The word with its sign, and what excuses it."""
+    if row.word is None:
+        return "[dim]  no rule asks[/]"
+    excused = " (waived)" if row.outcome == "waived" else ""
+    if row.outcome == "pass" and row.word != "PASS":
+        excused = " (passed by the policy)"
+    return f"[{_STYLES[row.word]}]{sign_of(row.code, row.word)} {row.word}{excused}[/]"
+
+
+def _print_rows(title: str, rows: Sequence[Row], console: Console, *, rules: bool) -> None:
+    if console.width < _WIDE:
+        _print_blocks(title, rows, console, rules=rules)
+        return
     table = Table(title=escape(title), title_justify="left", box=None, pad_edge=False, header_style="bold")
     if rules:
         table.add_column("rule", overflow="fold")
@@ -55,16 +71,24 @@ def _table(title: str, rows: Sequence[Row], *, rules: bool) -> Table:
     table.add_column("found", overflow="fold")
     table.add_column("verdict", no_wrap=True)
     for row in rows:
-        style = _STYLES[row.code]
-        word = f"{SIGNS[row.code]} {WORDS[row.code]}" + (" (waived)" if row.outcome == "waived" else "")
-        cells = [
-            escape(row.name if rules else plain(row.name)),
-            escape(row.asked),
-            escape(row.found),
-            f"[{style}]{word}[/]",
-        ]
+        cells = [escape(row.name if rules else _named(row)), escape(row.asked), escape(row.found), _word(row)]
         table.add_row(*([escape(row.rule), *cells] if rules else cells))
-    return table
+    console.print(table)
+
+
+def _named(row: Row) -> str:
+    """A row's name without its rule: a suite's says that it is the whole."""
+    return f"{plain(row.name)} as a whole" if row.level == "suite" else plain(row.name)
+
+
+def _print_blocks(title: str, rows: Sequence[Row], console: Console, *, rules: bool) -> None:
+    """A block of lines for each row: word and name, then what was found and what was asked, on lines of whole words."""
+    console.print(f"[bold]{escape(title)}[/]", highlight=False)
+    for row in rows:
+        name = f"{row.rule} / {row.name}" if rules else _named(row)
+        console.print(f"{_word(row)}  {escape(name)}", highlight=False)
+        for text in (row.found, row.asked):
+            console.print(Padding(escape(text), (0, 0, 0, 4)), highlight=False)
 
 
 def print_rule(run: RunComparison, rule: str, console: Console) -> None:
@@ -80,20 +104,22 @@ def print_rule(run: RunComparison, rule: str, console: Console) -> None:
         lines += [f"note      {escape(note)}" for note in row.notes]
         if row.worst_items:
             lines.append(f"items     {escape(', '.join(row.worst_items))}")
-        console.print("\n".join(lines) + "\n", highlight=False, soft_wrap=True)
+        console.print("\n".join(lines) + "\n", highlight=False, soft_wrap=console.width >= _WIDE)
 
 
 def _arithmetic(change: Change, unit: str) -> list[str]:
     """The numbers behind a verdict, one a line."""
-    lines = [f"change    {number(change.value, 3)} {unit} over {change.n:,} items in {change.n_clusters:,} clusters"]
+    places = 4 if unit == RATIO else 3
+    value = bare(change.value, unit, places)
+    lines = [f"change    {value} {unit} over {change.n:,} items in {change.n_clusters:,} clusters"]
     if change.low is not None and change.high is not None:
-        lines.append(f"interval  {number(change.low, 3)} to {number(change.high, 3)} ({change.route})")
+        lines.append(f"interval  {bare(change.low, unit, places)} to {bare(change.high, unit, places)} ({change.route})")
     if change.bootstrap is not None:
         low, high = change.bootstrap
-        lines.append(f"bootstrap {number(low, 3)} to {number(high, 3)} (drawn, not decisive)")
+        lines.append(f"bootstrap {bare(low, unit, places)} to {bare(high, unit, places)} (drawn, not decisive)")
     if change.stderr is not None:
         deff = "" if change.deff is None else f", design effect {change.deff:.2f}"
-        lines.append(f"error     {change.stderr:.3f} {unit}{deff}")
+        lines.append(f"error     {change.stderr:.{places}f} {unit}{deff}")
     if change.lost is not None and change.gained is not None:
         lines.append(f"flips     {change.lost:,} lost, {change.gained:,} gained")
     if change.mcnemar_mid_p is not None:
