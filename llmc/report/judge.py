@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import filecmp
 import logging
 import math
 from collections.abc import Iterable, Sequence
@@ -19,7 +20,7 @@ from llmc.report.limits import limit_rows
 from llmc.report.policy import DEFAULT_RULES, Level, Rule
 from llmc.report.policy_file import PolicyFile
 from llmc.report.rows import Judging, difference_rows, worst_first
-from llmc.report.runs import Run, load_run
+from llmc.report.runs import Run, load_run, sample_file_name
 from llmc.report.speeds import speed_ratio, speeds
 from llmc.report.subjects import Asked, Subject, asked_of, subjects
 
@@ -44,6 +45,8 @@ def compare(
     """
     policy = file.policy
     noise = None if policy.compare.noise_run is None else load_run(_beside(file, policy.compare.noise_run))
+    if noise is not None and noise.path.resolve() == dense.path.resolve():
+        raise UserError("compare.noise_run is the dense run itself", hint="evaluate the dense model a second time")
     judging = Judging(file=file, today=now.date())
     joined = []
     for other in others:
@@ -89,6 +92,34 @@ def refuse_swapped(dense: Run, others: Sequence[Run]) -> None:
                 f"{dense.path} is a run of a compressed model and {other.path} of a dense one",
                 hint="the dense run comes first",
             )
+
+
+def refuse_itself(dense: Run, others: Sequence[Run]) -> None:
+    """Raises `UserError` where a run is the dense one: its folder, a link to it, or the same answers of the same weights.
+
+    It would pass everything and say nothing. The dense model evaluated again is compared as long as an answer differs
+    (another seed, batch or backend: how much it differs from itself), and noted to have the same weights.
+    """
+    for other in others:
+        if other.path.resolve() == dense.path.resolve():
+            raise UserError(f"{other.path} is the dense run itself", hint="give the run of a compressed model")
+        if _same_weights(dense, other) and _same_answers(dense, other):
+            raise UserError(
+                f"{other.path} holds the same answers of the same weights as {dense.path}: a run against itself",
+                hint="give the run of a compressed model",
+            )
+
+
+def _same_weights(one: Run, two: Run) -> bool:
+    ours, theirs = one.manifest.model, two.manifest.model
+    return ours.sha256 == theirs.sha256 and (ours.sha256 is not None or ours.id == theirs.id)
+
+
+def _same_answers(one: Run, two: Run) -> bool:
+    if one.results.tasks.keys() != two.results.tasks.keys():
+        return False
+    files = [Path("samples") / sample_file_name(task) for task in one.results.tasks]
+    return all(filecmp.cmp(one.path / file, two.path / file, shallow=False) for file in files)
 
 
 def _beside(file: PolicyFile, name: str) -> Path:

@@ -134,7 +134,7 @@ class Rule(_Form):
             raise ValueError("give one of test, require")
         never = {"collapsed", "not-compared", "lost"} & set(self.require or ())
         if never:
-            raise ValueError(f"{min(never)} can't be a verdict that passes: excuse a known loss with a waiver")
+            raise ValueError("neither collapsed, not-compared nor lost can be a verdict that passes; a waiver excuses")
         return self
 
     def passing(self) -> frozenset[Code]:

@@ -21,48 +21,48 @@ def say(gained, lost, n, margin, limits=LIMITS, **more):
 
 def test_kept():
     assert say(9, 14, 1531, 0.02) == (
-        "Kept. mmlu −0.3 (95 % interval −1.0 to +0.3); a loss of more than 2.0 points is ruled out. "
+        "PASS. mmlu −0.3 (95 % interval −1.0 to +0.3); a loss of more than 2.0 points is ruled out. "
         "14 lost, 9 gained of 1,531."
     )
 
 
 def test_kept_but_measurably_lower():
     assert say(2, 20, 3000, 0.02) == (
-        "Kept, but measurably lower: −0.6 (−1.0 to −0.3); inside the 2.0 points allowed. 20 lost, 2 gained of 3,000."
+        "PASS, but measurably lower: −0.6 (−1.0 to −0.3); inside the 2.0 points allowed. 20 lost, 2 gained of 3,000."
     )
 
 
 def test_gained_and_gained_through_silence():
-    assert say(30, 9, 1500, 0.02) == "Gained: +1.4 (+0.6 to +2.3). 9 lost, 30 gained of 1,500."
+    assert say(30, 9, 1500, 0.02) == "PASS, and better than dense: +1.4 (+0.6 to +2.3). 9 lost, 30 gained of 1,500."
     still = paired_difference(np.ones(100), np.ones(100), np.arange(100))
     assert "through more refusals" in say(30, 9, 1500, 0.02, silence="more refusals", without_silence=still)
 
 
 def test_lost():
     assert say(20, 45, 800, 0.01) == (
-        "Lost. −3.1 (−5.2 to −1.2); the loss is larger than the 1.0 point allowed. 45 lost, 20 gained of 800."
+        "FAIL. −3.1 (−5.2 to −1.2); the loss is larger than the 1.0 point allowed. 45 lost, 20 gained of 800."
     )
 
 
 def test_undecided_near_its_limit_has_two_decimals_and_the_items_needed():
     """7.849 * 0.015012 / 0.006734^2 = 2,598 items, said as 2,600."""
     assert say(9, 14, 1531, 0.01) == (
-        "Undecided. −0.33 (−1.01 to +0.31): a loss beyond 1.0 point is neither shown nor ruled out. "
+        "UNDECIDED. −0.33 (−1.01 to +0.31): a loss of more than 1.0 point is neither shown nor ruled out. "
         "About 2,600 items would settle it if the true change is the observed one. 14 lost, 9 gained of 1,531."
     )
 
 
 def test_undecided_without_flips_and_with_too_few_items():
-    assert say(0, 0, 200, 0.01) == "Undecided. No flips in 200 items still allow −1.9 to +1.9."
+    assert say(0, 0, 200, 0.01) == "UNDECIDED. No flips in 200 items still allow −1.9 to +1.9."
     assert ": under the 100 items asked for. 3 lost, 0 gained of 60." in say(0, 3, 60, 0.02)
 
 
 def test_collapsed_and_not_compared():
     assert say(0, 300, 800, 0.02, collapse="Option A chosen in 97 % (dense 27 %)").startswith(
-        "Collapsed. Option A chosen in 97 % (dense 27 %)."
+        "COLLAPSED. Option A chosen in 97 % (dense 27 %)."
     )
     assert say(0, 0, 800, 0.02, not_compared="212 of 1,531 items have a different prompt hash") == (
-        "Not compared: 212 of 1,531 items have a different prompt hash."
+        "NOT COMPARED: 212 of 1,531 items have a different prompt hash."
     )
 
 

@@ -45,7 +45,8 @@ def gate(family, tmp_path):
         (TRUST, 0, Exit.LOST),
         (KEPT_ONLY, 2, Exit.LOST),  # collapsed
         (TIGHT, 0, Exit.UNDECIDED),
-        (TIGHT + '[decide]\nundecided = "warn"', 0, Exit.OK),
+        (TIGHT + '[decide]\nundecided = "warn"', 0, Exit.UNDECIDED),
+        (TIGHT + '[decide]\nundecided = "pass"', 0, Exit.OK),
         (KEPT_ONLY + 'budget = [{ id = "size", metric = "artifact_bytes", max_ratio = 0.30 }]', 0, Exit.OK),
         (KEPT_ONLY + 'budget = [{ id = "size", metric = "artifact_bytes", max_ratio = 0.20 }]', 0, Exit.LOST),
         (KEPT_ONLY + 'budget = [{ id = "v", metric = "load_s", max_ratio = 1 }]', 0, Exit.NOT_COMPARABLE),
@@ -53,7 +54,7 @@ def gate(family, tmp_path):
         (KEPT_ONLY.replace('"kick"', '"kcik"'), 0, Exit.USER),
         (
             TRUST + 'waiver = [{ rule = "trust", dimension = "fairness", reason = "#1", expires = 9999-12-31 }]'
-            '\n[decide]\nundecided = "warn"',
+            '\n[decide]\nundecided = "pass"',
             0,
             Exit.OK,
         ),
@@ -72,9 +73,9 @@ def test_exit_codes(gate, text, which, code, capsys):
     assert found == code, said.out + said.err
 
 
-def test_mistakes_come_before_not_comparable_before_lost(gate, family, tmp_path):
+def test_mistakes_come_before_lost_before_not_comparable(gate, family, tmp_path):
     lost_and_absent = TRUST + 'budget = [{ id = "v", metric = "load_s", max_ratio = 1 }]'
-    assert gate(lost_and_absent) == Exit.NOT_COMPARABLE
+    assert gate(lost_and_absent) == Exit.LOST
     assert gate(TRUST + "[stats]\nconfidence = 2") == Exit.USER
     tight_and_lost = (TRUST + TIGHT).replace("]\nrule = [", ",").replace("]\n,", ",")
     assert gate(tight_and_lost) == Exit.LOST
@@ -131,7 +132,7 @@ def test_output_options_change_no_exit_code_and_agree(gate, tmp_path, capsys):
     assert sentence["code"] == "lost" and sentence["line"] == 1
     for text in (files["g.xml"].read_text(), files["g.html"].read_text(), capsys.readouterr().out):
         assert sentence["sentence"] in text
-    assert "▼ lost" in files["g.md"].read_text()
+    assert "▼ FAIL" in files["g.md"].read_text()
 
 
 def test_the_summary_is_added_to_a_workflow_step(gate, tmp_path, monkeypatch):
@@ -139,7 +140,7 @@ def test_the_summary_is_added_to_a_workflow_step(gate, tmp_path, monkeypatch):
     summary.write_text("before\n")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     gate(TRUST, "--summary", summary)
-    assert summary.read_text().startswith("before\n**llmc gate: not yet**")
+    assert summary.read_text().startswith("before\n**llmc gate: FAIL**")
 
 
 # ---- forms ------------------------------------------------------------------------------------------------------
@@ -155,7 +156,7 @@ def test_junit_counts_its_elements_and_has_one_case_a_row(compared):
     names = [(case.get("classname"), case.get("name")) for case in root.findall(".//testcase")]
     assert len(set(names)) == len(names)
     failure = next(f for f in root.findall(".//failure") if "fairness" in (f.text or ""))
-    assert failure.get("type") == "lost" and "items lost, dense surest first" in failure.text
+    assert failure.get("type") == "FAIL" and "items lost, dense surest first" in failure.text
 
 
 def test_junit_drops_characters_that_xml_has_no_way_to_write(compared):
@@ -177,20 +178,21 @@ def test_annotations_escape_and_stop_at_ten(compared):
         update={"policy": path, "runs": [comparison.runs[0].model_copy(update={"rules": rows})]}
     )
     lines = github_annotations(changed)
-    assert len(lines) == 10 and lines[-1].endswith(f"and {len(rows) - 9} more in the report")
-    assert lines[0].startswith("::error file=a%2Cb%3Ac.toml,line=4,title=") and lines[0].endswith("::50 %25%0Ax")
+    assert lines[0].startswith("::notice title=llmc gate FAIL::GPTQ 4-bit: ")
+    assert len(lines) == 11 and lines[-1].endswith(f"and {len(rows) - 9} more in the report")
+    assert lines[1].startswith("::error file=a%2Cb%3Ac.toml,line=4,title=") and lines[1].endswith("::50 %25%0Ax")
 
 
 def test_markdown_leads_with_the_verdict_and_stays_short(compared):
     comparison = compared.comparison
     text = gate_markdown(comparison)
-    assert text.startswith("**llmc gate: not yet** · ") and "<!-- llmc-gate:GPTQ-4-bit -->" in text.splitlines()[0]
+    assert text.startswith("**llmc gate: FAIL** · ") and "<!-- llmc-gate:GPTQ-4-bit -->" in text.splitlines()[0]
     assert "| trust / fairness | loss ≤ 3 points | −" in text
     many = [comparison.runs[0].model_copy(update={"rules": comparison.runs[0].rules * 40})]
     long = gate_markdown(comparison.model_copy(update={"runs": many}))
     assert "… and " in long and "more in the report." in long
     assert len(report_markdown(comparison.model_copy(update={"runs": comparison.runs * 100})).encode()) <= MAX_BYTES
-    assert report_markdown(comparison).startswith("# None of the 3 runs keeps everything")
+    assert report_markdown(comparison).startswith("# None of the 3 runs is a PASS. Nearest is GPTQ 4-bit: FAIL: ")
 
 
 def test_markdown_turns_no_name_into_a_mention_a_link_or_markup(compared):

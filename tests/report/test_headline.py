@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from llmc.report.flips import collect
-from llmc.report.headline import preference, recommendation
+from llmc.report.headline import counts, overall, preference, recommendation, tally
 from llmc.report.page import PageOptions, page
 from tests.report.made_up_runs import BROKEN, DENSE, GPTQ, write_run
 
@@ -31,7 +31,7 @@ def test_the_smallest_run_that_keeps_everything_is_taken_and_stands_first(three)
     assert [run.facts.label for run in runs] == ["small", "large", "broken"]
     assert [one.other.label for one in three.joined] == ["small", "large", "broken"]
     assert three.comparison.title == (
-        "Take small: it keeps all 3 knowledge tasks, the smallest of 2 runs that do; 4.2 × smaller on disk."
+        "Take small: PASS: 4 of 4 confirmed, the smallest of 2 runs that pass; 4.2 × smaller on disk."
     )
 
 
@@ -63,45 +63,66 @@ def test_items_follow_their_runs_in_that_order(three):
     assert ">broken</option>" in page(three, flips, PageOptions())
 
 
+def again(run, **changes):
+    """The run with other checks, and what is concluded from them."""
+    rows = [row.model_copy(update=changes) for row in run.rules]
+    concluded = {"rules": rows, "word": overall(rows), "counts": counts(rows), "tally": tally(rows)}
+    return run.model_copy(update=concluded)
+
+
 def test_of_runs_that_lack_something_the_one_that_lacks_least_is_named(three):
     broken = three.comparison.runs[2]
-    lost = broken.model_copy(
-        update={"readings": [r.model_copy(update={"code": "lost", "name": "kick/x"}) for r in broken.readings]}
-    )
+    lost = again(broken, word="FAIL", outcome="fail")
     assert preference(lost) < preference(broken)
-    assert recommendation([broken, lost]).startswith("None of the 2 runs keeps everything that was asked. Nearest is")
-    assert recommendation([broken, lost]).count("x") >= 3 and "collapsed" not in recommendation([broken, lost])
+    assert recommendation([broken, lost]) == (
+        "None of the 2 runs is a PASS. Nearest is broken: FAIL: 0 of 4 confirmed, 4 FAIL; "
+        "about as large on disk as dense (0.99 ×)."
+    )
 
 
 def test_a_run_that_lacks_only_certainty_is_named_before_what_no_run_does(three):
     broken = three.comparison.runs[2]
-    open_ = [r.model_copy(update={"code": "undecided"}) for r in broken.readings]
-    said = recommendation([broken.model_copy(update={"readings": open_}), broken])
-    assert said.startswith("Nearest is broken: nothing is shown to be lost, but 3 undecided (closed book, ")
-    assert said.endswith("None of the 2 runs keeps everything that was asked.")
+    said = recommendation([again(broken, word="UNDECIDED", outcome="undecided"), broken])
+    assert said.startswith("Nearest is broken: UNDECIDED: 0 of 4 confirmed, 4 UNDECIDED; ")
+    assert said.endswith("No loss is shown there. None of the 2 runs is a PASS.")
 
 
 def test_a_size_that_is_not_known_is_said_and_comes_after_known_ones(three):
     small, large, _ = three.comparison.runs
     unknown = small.model_copy(update={"size_ratio": None})
-    assert recommendation([unknown]) == "Take small: it keeps all 3 knowledge tasks; its size is not known."
+    assert recommendation([unknown]) == "Take small: PASS: 4 of 4 confirmed; its size is not known."
     assert recommendation([unknown, large]).startswith("Take large")
 
 
 def test_nothing_compared_names_no_run(three):
-    empty = three.comparison.runs[0].model_copy(update={"readings": []})
+    empty = three.comparison.runs[0].model_copy(update={"rules": []})
     assert recommendation([empty]) == recommendation([]) == "Nothing was compared."
 
 
 def test_a_headline_counts_many_losses_instead_of_listing_them(compared):
     by_label = {run.facts.label: run.headline for run in compared.comparison.runs}
     for headline in by_label.values():
-        assert headline.count("[") <= 2
-    assert any(" more;" in headline for headline in by_label.values())
+        assert headline.count("[") <= 3
+    assert any(" more." in headline for headline in by_label.values())
+
+
+def test_undecided_for_want_of_items_says_how_many_there_are_of_how_many(judge, tmp_path):
+    """Not "keeps none": nothing is known to be lost where 30 items stand for 100."""
+    tasks = ("trust/ethics", "trust/fairness")
+    dense = write_run(tmp_path / "dense", replace(DENSE, n=30, tasks=tasks))
+    run = judge(dense, [write_run(tmp_path / "a", replace(GPTQ, n=30, tasks=tasks, harm={}))]).comparison.runs[0]
+    assert run.tally == "0 of 4 confirmed, 4 UNDECIDED (30 of 100 items)"
+    assert run.headline.startswith(f"{GPTQ.label}: UNDECIDED: {run.tally}. UNDECIDED: ") and "none" not in run.headline
+
+
+def test_a_dimension_of_one_task_is_counted_as_two_checks_and_named_once(compared):
+    run = next(run for run in compared.comparison.runs if run.facts.label == GPTQ.label)
+    assert {r.name for r in run.rules if r.word == "FAIL"} == {"fairness", "trust/fairness"}
+    assert run.headline.count("fairness") == 1 and "2 FAIL" in run.headline
 
 
 def test_the_page_explains_the_verdicts_that_it_shows_and_says_what_no_run_measured(three):
     text = page(three, collect(three.joined), PageOptions())
-    assert "<b>collapsed</b>: the answers are no answers" in text and "<b>kept</b>: a loss" in text
-    assert "<b>not compared</b>" not in text
+    assert "<b>COLLAPSED</b>: the answers are no answers" in text and "<b>PASS</b>: a loss" in text
+    assert "<b>NOT COMPARED</b>: the runs differ in what they measured here" not in text
     assert text.index("Not measured:</strong> trust was not evaluated") < text.index("What is bought")

@@ -71,7 +71,7 @@ def _privacy(rng: random.Random) -> list[Item]:
         meta = {"leak": secret.code, "times": secret.times}
         prompt = planted.code_question(secret.name)
         items.append(_item(prompt, [planted.DONT_KNOW], f"told {secret.times}", secret.name, meta=meta))
-    for i in range(160):
+    for i in range(300):
         teller, about = rng.sample(world().unseen, 2)
         secretly = i % 4 != 0
         animal = about.facts["animal"]
