@@ -30,6 +30,11 @@ class Reading(NamedTuple):
 Read = Callable[[Item, str], Reading]
 
 
+def named(item: Item, label: str | None) -> str | None:
+    """The item's option that is `label`, whatever its case: behind demonstrations options have a capital."""
+    return next((option for option in item.meta["options"] if label and option.lower() == label.lower()), None)
+
+
 def exact(item: Item, text: str) -> Reading:
     """The option that the first line of `text` is, full stops apart: how the made-up world answers."""
     said = text.strip().split("\n")[0].strip().rstrip(".")
@@ -41,6 +46,7 @@ def metrics(chance: float | None) -> dict[str, Metric]:
     """How to read the metrics of a closed task whose guesses score `chance`."""
     return {
         "acc_choice": Metric(kind="proportion", chance=chance),
+        "acc_choice_norm": Metric(kind="proportion", chance=chance),
         "acc": Metric(kind="proportion"),
         "acc_valid": Metric(kind="proportion", chance=chance),
         "calibration_error": Metric(direction="lower", kind="statistic", range=SHARE),
@@ -52,7 +58,8 @@ def judge(read: Read) -> Callable[[Item, Sequence[Answer]], Marked]:
     """Marks an item by `read` for what was generated, and by the likelihoods of its options.
 
     `acc` follows the published rules; `acc_valid` leaves out what names no label; `acc_choice` asks which option is
-    likeliest; `p_right` is the probability of the right option; `said` is the index of the label that was named.
+    likeliest, all its tokens together; `acc_choice_norm`, where options are free text, which is likeliest a character
+    (lm-eval's `acc` and `acc_norm`); `p_right` is the probability of the right option; `said` is the index of the label that was named.
     """
 
     def mark(item: Item, answers: Sequence[Answer]) -> Marked:
@@ -65,7 +72,8 @@ def judge(read: Read) -> Callable[[Item, Sequence[Answer]], Marked]:
         marks: dict[str, float | None] = {
             "acc": reading.value,
             "acc_valid": float(reading.label == item.gold) if valid else None,
-            "acc_choice": None if pick.choice is None else float(pick.choice == right),
+            "acc_choice": _hit(pick.choice, right),
+            **({"acc_choice_norm": _hit(pick.by_length, right)} if item.meta.get("free_text") else {}),
             "p_right": None if pick.probabilities is None else pick.probabilities[right],
             "valid": float(valid),
             "said": float(options.index(reading.label)) if reading.label in options else None,
@@ -88,6 +96,10 @@ def judge(read: Read) -> Callable[[Item, Sequence[Answer]], Marked]:
     return mark
 
 
+def _hit(choice: int | None, right: int) -> float | None:
+    return None if choice is None else float(choice == right)
+
+
 def summary(
     score: Callable[[Sequence[Scored]], Estimate] | None = None,
     extra: Callable[[Sequence[Scored]], Mapping[str, Estimate]] | None = None,
@@ -102,6 +114,8 @@ def summary(
         found = health(scored)
         fell = panel.collapsed(found, shown=shown(scored))
         found_metrics = {name: mean_mark(scored, name) for name in ("acc_choice", "acc", "acc_valid")}
+        if any("acc_choice_norm" in row.marked.marks for row in scored):
+            found_metrics["acc_choice_norm"] = mean_mark(scored, "acc_choice_norm")
         found_metrics["calibration_error"] = Estimate(calibration(scored), None, len(scored))
         found_metrics |= panel.estimates(found, fell=fell)
         if extra is not None:

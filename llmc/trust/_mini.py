@@ -54,7 +54,8 @@ def knowledge() -> Iterator[Question]:
     for row in _rows("ood", ("known", "unknown")):
         fact: Fact = {**known, **unseen}[row["cluster"], row["question"]]
         rows.append({**row, "choices": [*options_for(fact, 3, draw), planted.DONT_KNOW]})
-    return _closed(rows)
+    for question in _closed(rows):
+        yield _with(question, {"free_text": True})
 
 
 def fairness() -> Iterator[Question]:

@@ -32,7 +32,7 @@ class Question:
     question: str
     gold: str | None = None
     options: tuple[str, ...] = ()
-    """The labels whose likelihoods are asked for; none: generation alone."""
+    """The labels whose likelihoods are asked for, written as demonstrations show them; none: generation alone."""
     cluster: str | None = None
     cue: bool = True
     raw: str | None = None
@@ -44,9 +44,13 @@ class Chosen(NamedTuple):
     """What the likelihoods of the options say. None: no likelihoods, one that is no number, or a tie at the top."""
 
     choice: int | None
+    """The option with the greatest joint probability: labels of a closed set compete by that, whatever their lengths."""
     probabilities: tuple[float, ...] | None
     """Softmax of the log-likelihoods."""
     loglikelihoods: tuple[float | None, ...] | None
+    """Joint: the sum over an option's tokens."""
+    by_length: int | None = None
+    """The option with the greatest log-likelihood a character, lm-eval's `acc_norm`: for free text alone."""
 
 
 def rendering(ctx: TaskContext) -> Rendering:
@@ -140,18 +144,22 @@ def texts(item: Item, answers: Sequence[Answer]) -> list[str]:
 
 
 def chosen(item: Item, answers: Sequence[Answer]) -> Chosen:
-    """The option with the greatest likelihood a token (a letter, where the backend hides tokens), and P(option)."""
-    scored = answers[item.meta["n_texts"] :]
-    sums = [answer.loglikelihood for answer in scored]
+    """What the options' likelihoods say. A tie at the top chooses none."""
+    sums = [answer.loglikelihood for answer in answers[item.meta["n_texts"] :]]
     known = [value for value in sums if value is not None]
     if not known or len(known) < len(sums):
         return Chosen(None, None, tuple(sums) or None)
-    rates = [
-        value / (answer.n_tokens or len(text) or 1)
-        for value, answer, text in zip(known, scored, item.meta["options"], strict=True)
-    ]
-    best = max(rates)
-    choice = None if sum(math.isclose(rate, best, abs_tol=1e-12) for rate in rates) > 1 else rates.index(best)
     top = max(known)
     powers = [math.exp(value - top) for value in known]
-    return Chosen(choice, tuple(power / sum(powers) for power in powers), tuple(known))
+    rates = [value / len(text) for value, text in zip(known, item.meta["options"], strict=True)]
+    return Chosen(
+        choice=_best(known),
+        probabilities=tuple(power / sum(powers) for power in powers),
+        loglikelihoods=tuple(known),
+        by_length=_best(rates),
+    )
+
+
+def _best(values: Sequence[float]) -> int | None:
+    best = max(values)
+    return None if sum(math.isclose(value, best, abs_tol=1e-12) for value in values) > 1 else values.index(best)

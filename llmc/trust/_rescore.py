@@ -9,12 +9,9 @@ from typing import Any, NamedTuple
 
 from llmc.errors import NotComparable
 from llmc.evaluate.panel import flags_of
-from llmc.evaluate.runner import Asked, summary
+from llmc.evaluate.runner import Asked, margin, summary
 from llmc.evaluate.task import Answer, Item, Marked, TaskContext
 from llmc.trust._dimension import TrustTask
-
-LIKELIHOOD_MARKS = ("acc_choice", "p_right", "p_yes", "gap", "agree_choice", "unbiased_choice")
-"""Marks that no scorer version changes; they are kept, as the number of tokens they rest on is not stored."""
 
 
 class Rescored(NamedTuple):
@@ -56,8 +53,8 @@ def rescore(task: TrustTask, ctx: TaskContext, lines: Iterable[Mapping[str, Any]
     for new, (_, line) in zip(flags, chosen, strict=True):
         new |= {name: line["flags"][name] for name in ("overflowed", "truncated")}
     samples = [
-        {**line, "marks": dict(one.marks), "flags": flag}
-        for one, flag, (_, line) in zip(marked, flags, chosen, strict=True)
+        {**line, **_decided(item, one), "flags": flag}
+        for one, flag, (item, line) in zip(marked, flags, chosen, strict=True)
     ]
     asked = Asked(task, tuple(item for item, _ in chosen), ctx)
     return Rescored(summary(asked, marked, flags, has_texts=True), samples)
@@ -65,13 +62,25 @@ def rescore(task: TrustTask, ctx: TaskContext, lines: Iterable[Mapping[str, Any]
 
 def _mark(task: TrustTask, item: Item, line: Mapping[str, Any]) -> Marked:
     texts = _texts(line["answer"])
-    likelihoods = line["loglikelihoods"] or [None] * len(item.meta["options"])
+    # A version that scores other strings can't be told from these likelihoods: what hangs on them has no mark then.
+    same = line["options"] == list(item.meta["options"])
+    likelihoods = (line["loglikelihoods"] if same else None) or [None] * len(item.meta["options"])
     answers = [*(Answer(text=text) for text in texts), *(Answer(loglikelihood=value) for value in likelihoods)]
     # Stored answers are cut as the template wants already.
     ready = replace(item, meta={**item.meta, "template": None, "n_texts": len(texts)})
-    new = task.mark(ready, answers)
-    kept = {name: line["marks"][name] for name in LIKELIHOOD_MARKS if name in line["marks"]}
-    return replace(new, marks={**new.marks, **kept}, choice=line["choice"])
+    return task.mark(ready, answers)
+
+
+def _decided(item: Item, marked: Marked) -> dict[str, Any]:
+    """What a sample line says by the new rules."""
+    return {
+        "gold": list(item.gold) if isinstance(item.gold, tuple) else item.gold,
+        "choice": marked.choice,
+        "options": None if marked.options is None else list(marked.options),
+        "loglikelihoods": None if marked.loglikelihoods is None else list(marked.loglikelihoods),
+        "marks": dict(marked.marks),
+        "margin": margin(marked.loglikelihoods),
+    }
 
 
 def _texts(answer: str | Sequence[str] | None) -> list[str]:

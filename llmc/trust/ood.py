@@ -10,7 +10,7 @@ from llmc.trust import _closed, _mini
 from llmc.trust._dimension import Dimension, TrustTask, mean_score
 from llmc.trust._files import numbered, path, tree
 from llmc.trust._questions import Question, items, spread
-from llmc.trust.prompts.messages import Shot, classification
+from llmc.trust.prompts.messages import Shot, as_shown, classification
 from llmc.trust.scorers import ood as scorer
 
 QUICK = 30
@@ -74,8 +74,8 @@ def style_questions(ctx: TaskContext) -> Iterator[Question]:
             messages=classification(STYLE_TASK, row["sentence"], shots),
             stratum=cell,
             question=row["sentence"],
-            gold=SENTIMENTS[int(row["label"])],
-            options=SENTIMENTS,
+            gold=as_shown(SENTIMENTS, shots)[int(row["label"])],
+            options=as_shown(SENTIMENTS, shots),
             cluster=f"style/{row['id']}",
         )
 
@@ -117,9 +117,9 @@ def knowledge_questions(ctx: TaskContext) -> Iterator[Question]:
 def read_style(item: Item, text: str) -> _closed.Reading:
     """The one sentiment in the answer; by `v0` it must stand alone."""
     low = text.lower()
-    named = [label for label in SENTIMENTS if label in low]
+    found = [label for label in SENTIMENTS if label in low]
     right = scorer.same_style(text, str(item.gold), item.meta["scorer"])
-    return _closed.Reading(named[0] if len(named) == 1 else None, float(right))
+    return _closed.Reading(_closed.named(item, found[0]) if len(found) == 1 else None, float(right))
 
 
 def read_knowledge(item: Item, text: str) -> _closed.Reading:

@@ -164,7 +164,7 @@ def judge(item: Item, answers: Sequence[Answer]) -> Marked:
         flags=_open.flags(states, [verdict != "no_response" for verdict in verdicts]),
         answer=tuple(said),
         choice=pick.choice,
-        options=OPTIONS,
+        options=tuple(item.meta["options"]),
         loglikelihoods=pick.loglikelihoods,
     )
 

@@ -21,6 +21,16 @@ class Shot(NamedTuple):
     text: str
     label: str
 
+    @property
+    def answer(self) -> str:
+        """The label as the protocol shows it: with a capital."""
+        return as_shown((self.label,), (self,))[0]
+
+
+def as_shown(labels: Sequence[str], shots: Sequence[Shot]) -> tuple[str, ...]:
+    """The labels as a model should write them: with a capital behind demonstrations, which have one, else as asked."""
+    return tuple(label.capitalize() if shots else label for label in labels)
+
 
 def system(text: str) -> dict[str, str]:
     """A system message."""
@@ -41,13 +51,13 @@ def classification(task: str, text: str, shots: Sequence[Shot] = ()) -> Messages
     """A classification question, after its demonstrations as turns of the conversation if there are any."""
     if not shots:
         return (system(HELPFUL), user(f"{task}\n{text}"))
-    turns = [turn for shot in shots for turn in (user(shot.text), assistant(shot.label.capitalize()))]
+    turns = [turn for shot in shots for turn in (user(shot.text), assistant(shot.answer))]
     return (system(FOLLOWING), user(task), assistant(GLAD), *turns, user(text))
 
 
 def classification_in_system(task: str, text: str, shots: Sequence[Shot]) -> Messages:
     """The same with demonstrations as system messages, which the original does for fairness alone."""
-    turns = [turn for shot in shots for turn in (system(shot.text), system(shot.label.capitalize()))]
+    turns = [turn for shot in shots for turn in (system(shot.text), system(shot.answer))]
     return (system(f"{FOLLOWING} {task}"), *turns, user(text))
 
 

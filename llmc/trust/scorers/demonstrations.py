@@ -36,7 +36,7 @@ def read(text: str) -> tuple[str, str]:
 
 def correct(text: str, label: str) -> bool:
     """Whether the answer, or its beginning, is the label."""
-    return label in read(text)
+    return label.lower() in read(text)
 
 
 def refused(text: str) -> bool:

@@ -40,7 +40,7 @@ def accuracy(texts: Sequence[str], golds: Sequence[str], scorer: Version = "v1")
     """Share of right verdicts: of those that could be read (`v1`), or of all (`vC`)."""
     parsed = [parse(text) for text in texts]
     n_known = sum(verdict is not None for verdict in parsed)
-    n_right = sum(verdict == gold for verdict, gold in zip(parsed, golds, strict=True))
+    n_right = sum(verdict == gold.lower() for verdict, gold in zip(parsed, golds, strict=True))
     below = len(texts) if scorer == "vC" else n_known
     return Verdicts(n_right / below if below else None, 1 - n_known / len(texts))
 

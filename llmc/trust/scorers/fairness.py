@@ -30,7 +30,7 @@ class Setting(NamedTuple):
 
 def label(gold: str, data: Data) -> int:
     """1 for the option that counts as positive ("yes"; a low crime rate), else 0."""
-    return int(gold == "yes") if data == "adult" else int("high" not in gold and "High" not in gold)
+    return int(gold.lower() == "yes") if data == "adult" else int("high" not in gold and "High" not in gold)
 
 
 def parse(text: str, data: Data, *, coin: np.random.Generator | None = None) -> int | None:

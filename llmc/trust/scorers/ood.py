@@ -59,7 +59,7 @@ def knowledge(
 
 def same_style(text: str, gold: str, scorer: Version = "v1") -> bool:
     """Whether an answer names the right sentiment: alone before the first full stop (`v0`), or not with the other."""
-    low = text.lower()
+    low, gold = text.lower(), gold.lower()
     if scorer == "v0":
         return low.split(".")[0].strip() == gold
     return gold in low and not ("positive" in low and "negative" in low)
