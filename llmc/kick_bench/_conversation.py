@@ -1,9 +1,10 @@
-"""A conversation as one prompt: the model's own chat template, or plain words where it has none."""
+"""A conversation as one prompt: the model's own chat template, plain words where it has none, or as published."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from llmc.evaluate import fastchat
 from llmc.evaluate.task import TaskContext
 
 PLAIN_STOP = "\n### "
@@ -12,6 +13,8 @@ PLAIN_STOP = "\n### "
 
 def rendered(messages: Sequence[Mapping[str, str]], ctx: TaskContext) -> str:
     """The messages ({"role", "content"}) as a prompt that is open for the assistant's answer."""
+    if ctx.mode == "compat":
+        return _published(messages, ctx)
     if ctx.chat is not None:
         return ctx.chat(messages)
     named = {"system": "", "user": "### Instruction:\n", "assistant": "### Response:\n"}
@@ -20,5 +23,11 @@ def rendered(messages: Sequence[Mapping[str, str]], ctx: TaskContext) -> str:
 
 
 def stops(ctx: TaskContext) -> tuple[str, ...]:
-    """What ends an answer: with a template its own end token does."""
-    return () if ctx.chat is not None else (PLAIN_STOP,)
+    """What ends an answer: with a template its own end token does, and in the published scripts nothing else did."""
+    return () if ctx.chat is not None or ctx.mode == "compat" else (PLAIN_STOP,)
+
+
+def _published(messages: Sequence[Mapping[str, str]], ctx: TaskContext) -> str:
+    template = fastchat.guess(None if ctx.chat is None else ctx.chat([{"role": "user", "content": "question"}]))
+    turns = [fastchat.Turn(message["role"] == "user", message["content"]) for message in messages]
+    return fastchat.render([*turns, fastchat.Turn(False, None)], template)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from llmc.data.world.items import mini_items
+from llmc.evaluate.task import Item
 
 T = TypeVar("T")
 
@@ -30,6 +32,17 @@ def in_turn(items: Sequence[T], group: Callable[[T], Hashable], n: int | None) -
         if n is None or number < n:
             placed.append((number, item))
     return [item for _, item in sorted(placed, key=lambda pair: pair[0])]
+
+
+def repeated(items: Sequence[Item]) -> list[Item]:
+    """The items with ids that differ: the second of an id becomes ID-2. An item and its repeats are one cluster."""
+    count: dict[str, int] = {}
+    named = []
+    for item in items:
+        number = count[item.id] = count.get(item.id, 0) + 1
+        cluster = item.cluster or item.id
+        named.append(replace(item, id=item.id if number == 1 else f"{item.id}-{number}", cluster=cluster))
+    return named
 
 
 def mini(task: str, seed: int) -> list[dict[str, Any]]:

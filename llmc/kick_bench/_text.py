@@ -25,6 +25,14 @@ def first_line(text: str) -> str:
     return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
+def published_line(text: str) -> str:
+    """The first line after stripping the whole answer, up to a line feed and nothing else.
+
+    Source: LLM-KICK's released code, incontext_qa.
+    """
+    return text.strip().split("\n")[0]
+
+
 def exact(answer: str, accepted: Sequence[str]) -> float:
     """1 if the answer is an accepted one after normalising; 0 for an empty answer."""
     found = normalise(answer)

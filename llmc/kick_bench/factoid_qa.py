@@ -12,7 +12,7 @@ from llmc.errors import UserError
 from llmc.evaluate.estimate import Estimate, proportion
 from llmc.evaluate.task import SHARE, Answer, Ask, Item, Marked, Metric, Scored, TaskContext
 from llmc.kick_bench._averages import averages
-from llmc.kick_bench._subsets import mini, nested, rank
+from llmc.kick_bench._subsets import mini, nested, rank, repeated
 from llmc.kick_bench._text import contains, exact, first_line, published_contains, token_f1
 
 N_QUICK = 1000
@@ -33,7 +33,7 @@ class FactoidQA:
     name: ClassVar[str] = "kick/factoid_qa"
     suite: ClassVar[str] = "kick"
     dimension: ClassVar[None] = None
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     source: ClassVar[str] = "arXiv:2310.01382, section 3.1; FreebaseQA (Jiang et al. 2019)"
     primary: ClassVar[str] = "contains"
     metrics: ClassVar[Mapping[str, Metric]] = {
@@ -48,7 +48,7 @@ class FactoidQA:
             return [_mini_item(each) for each in mini("factoid_qa", ctx.seed)]
         if ctx.mode == "compat":
             n = N_PUBLISHED + 1 if ctx.scale == "quick" else None
-            return [_published(*each, ctx) for each in _published_questions(ctx)[:n]]
+            return repeated([_published(*each, ctx) for each in _published_questions(ctx)[:n]])
         questions = nested(_questions(ctx), lambda each: each[0], N_QUICK if ctx.scale == "quick" else None)
         return [_item(question, gold) for question, gold in questions]
 
@@ -105,27 +105,36 @@ def _published(question: str, gold: tuple[str, ...], ctx: TaskContext) -> Item:
 
 
 def _published_questions(ctx: TaskContext) -> list[tuple[str, tuple[str, ...]]]:
-    """Question and the first parse's first answer names, in the file's order: of train where it is there."""
+    """Question and the first parse's first answer names, in the file's order, a question as often as it stands there.
+
+    Of train where it is there; else every line of the evaluation split with its own answer alone.
+    """
     train = None if ctx.data_root is None else ctx.data_root / "freebaseqa" / "FreebaseQA-train.json"
     if train is None or not train.is_file():
-        return _questions(ctx)
-    found: dict[str, tuple[str, ...]] = {}
-    for each in json.loads(train.read_text(encoding="utf-8"))["Questions"]:
-        found.setdefault(each["RawQuestion"], tuple(each["Parses"][0]["Answers"][0]["AnswersName"]))
-    return list(found.items())
+        return [(question, (answer,)) for question, answer in _pairs(ctx)]
+    content = json.loads(train.read_text(encoding="utf-8"))["Questions"]
+    return [(each["RawQuestion"], tuple(each["Parses"][0]["Answers"][0]["AnswersName"])) for each in content]
 
 
 def _questions(ctx: TaskContext) -> list[tuple[str, tuple[str, ...]]]:
     """Each question of the evaluation split once, with the answers of all its lines."""
     found: dict[str, list[str]] = {}
+    for question, answer in _pairs(ctx):
+        answers = found.setdefault(question, [])
+        if answer not in answers:
+            answers.append(answer)
+    return [(question, tuple(answers)) for question, answers in found.items()]
+
+
+def _pairs(ctx: TaskContext) -> list[tuple[str, str]]:
+    """Question and answer of every line of the evaluation split."""
+    pairs = []
     for line in read(ctx.data_root, "freebaseqa/FreebaseQA-eval.txt").splitlines():
         question, bar, answer = line.rpartition("|")
         if not bar:
             raise UserError(f"freebaseqa/FreebaseQA-eval.txt: a line without a bar: {line[:60]!r}")
-        answers = found.setdefault(_unquoted(question.strip()), [])
-        if answer.strip() not in answers:
-            answers.append(answer.strip())
-    return [(question, tuple(answers)) for question, answers in found.items()]
+        pairs.append((_unquoted(question.strip()), answer.strip()))
+    return pairs
 
 
 def _unquoted(question: str) -> str:

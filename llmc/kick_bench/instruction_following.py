@@ -33,7 +33,7 @@ class InstructionFollowing:
     name: ClassVar[str] = "kick/instruction_following"
     suite: ClassVar[str] = "kick"
     dimension: ClassVar[None] = None
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     source: ClassVar[str] = "arXiv:2310.01382, section 3.3; arXiv:2306.05685"
     primary: ClassVar[str] = "sound"
     primary_at: ClassVar[Mapping[str, str]] = {"mini": "obeyed"}

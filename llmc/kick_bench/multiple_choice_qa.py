@@ -120,7 +120,11 @@ def question_text(question: Question, *, published: bool) -> str:
     text = question.text if published else question.text.strip()
     lines = [
         text,
-        *(f"{letter}. {option}" for letter, option in zip(LETTERS, question.options, strict=True)),
+        # The published script reads with pandas, for which "None" is a missing cell.
+        *(
+            f"{letter}. {'nan' if published and option == 'None' else option}"
+            for letter, option in zip(LETTERS, question.options, strict=True)
+        ),
         "Answer:",
     ]
     return "\n".join(lines)

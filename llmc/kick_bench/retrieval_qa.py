@@ -13,8 +13,8 @@ from llmc.evaluate.estimate import Estimate
 from llmc.evaluate.task import SHARE, Answer, Ask, Item, Marked, Metric, Scored, TaskContext
 from llmc.kick_bench._averages import averages
 from llmc.kick_bench._passages import evidence
-from llmc.kick_bench._subsets import mini, nested, rank
-from llmc.kick_bench._text import contains, exact, first_line, published_match, token_f1
+from llmc.kick_bench._subsets import mini, nested, rank, repeated
+from llmc.kick_bench._text import contains, exact, first_line, published_line, published_match, token_f1
 
 N_ITEMS = {"quick": 500, "full": 4000}
 N_PUBLISHED = 2000
@@ -24,7 +24,8 @@ BUDGET_TOKENS = 768
 """Evidence in the prompt at most."""
 MAX_NEW_TOKENS = 32
 CLOSED = "Answer these questions:\n\nQ: {question}\nA:"
-OPEN = "{text}\n\nBased on these texts, answer these questions:\n\nQ: {question}\nA:"
+OPEN_END = "Based on these texts, answer these questions:\n\nQ: {question}\nA:"
+OPEN = "{text}\n\n" + OPEN_END
 
 
 class Example(NamedTuple):
@@ -48,7 +49,7 @@ class RetrievalQA:
     name: ClassVar[str] = "kick/retrieval_qa"
     suite: ClassVar[str] = "kick"
     dimension: ClassVar[None] = None
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     source: ClassVar[str] = "arXiv:2310.01382, section 3.2; arXiv:1705.03551; arXiv:1910.11856"
     primary: ClassVar[str] = "open"
     metrics: ClassVar[Mapping[str, Metric]] = {
@@ -67,18 +68,20 @@ class RetrievalQA:
         """500 questions at `quick`, 4,000 at `full`, each once."""
         if ctx.scale == "mini":
             return _mini_items(ctx)
-        examples = _examples(ctx)
+        examples = _examples(ctx, again=ctx.mode == "compat")
         if ctx.mode == "compat":
-            return [_published(each) for each in examples[: N_PUBLISHED if ctx.scale == "full" else N_ITEMS["quick"]]]
+            n = N_PUBLISHED if ctx.scale == "full" else N_ITEMS["quick"]
+            return repeated([_published(each) for each in examples[:n]])
         return [_item(each, ctx) for each in nested(examples, lambda each: each.id, N_ITEMS[ctx.scale])]
 
     def mark(self, item: Item, answers: Sequence[Answer]) -> Marked:
         """Both answers by whole-word containment, exactly, and by F1; published: by containment either way."""
         gold = item.gold or ()
-        lines = [first_line(answer.text or "") for answer in answers]
+        published = item.meta["published"]
+        lines = _lines(item, [answer.text or "" for answer in answers])
         marks: dict[str, float | None] = {}
         for book, line in zip(("closed", "open"), lines, strict=True):
-            marks[book] = published_match(line, gold) if item.meta["published"] else contains(line, gold)
+            marks[book] = published_match(line, gold) if published else contains(line, gold)
             marks[f"{book}_exact"] = exact(line, gold)
             marks[f"{book}_f1"] = token_f1(line, gold)
         marks["gain"] = (marks["open"] or 0.0) - (marks["closed"] or 0.0)
@@ -92,9 +95,9 @@ class RetrievalQA:
         return averages(scored, self.metrics)
 
 
-def _asks(closed: str, opened: str) -> tuple[Ask, Ask]:
+def _asks(closed: str, opened: str, *, until: tuple[str, ...] = ("\n",)) -> tuple[Ask, Ask]:
     def ask(prompt: str) -> Ask:
-        return Ask(kind="generate_until", context=prompt, until=("\n",), max_new_tokens=MAX_NEW_TOKENS)
+        return Ask(kind="generate_until", context=prompt, until=until, max_new_tokens=MAX_NEW_TOKENS)
 
     return ask(closed), ask(opened)
 
@@ -103,7 +106,8 @@ def _build(each: Example, text: str, prompts: tuple[str, str], *, published: boo
     present = bool(contains(text, each.gold))
     return Item(
         id=each.id,
-        requests=_asks(*prompts),
+        # Nothing stops the published script: it strips first, and a line that begins with a new line isn't empty.
+        requests=_asks(*prompts, until=() if published else ("\n",)),
         cluster=each.cluster,
         stratum="present" if present else "absent",
         question=each.question,
@@ -117,6 +121,14 @@ def _item(each: Example, ctx: TaskContext) -> Item:
     text = evidence(each.question, each.text, budget, lambda part: len(ctx.encode(part)))
     prompts = CLOSED.format(question=each.question), OPEN.format(text=text, question=each.question)
     return _build(each, text, prompts, published=False)
+
+
+def _lines(item: Item, texts: Sequence[str]) -> list[str]:
+    """The line of each answer that is marked; published: up to where it repeats its question, at which they split."""
+    if not item.meta["published"]:
+        return [first_line(text) for text in texts]
+    ends = (end.format(question=item.question) for end in (CLOSED, OPEN_END))
+    return [published_line(text.split(end)[0]) for text, end in zip(texts, ends, strict=True)]
 
 
 def _published(each: Example) -> Item:
@@ -144,10 +156,10 @@ def _mini_items(ctx: TaskContext) -> list[Item]:
     return items
 
 
-def _examples(ctx: TaskContext) -> list[Example]:
+def _examples(ctx: TaskContext, *, again: bool) -> list[Example]:
     folder = None if ctx.data_root is None else ctx.data_root / "trivia_qa" / "rc"
     if folder is not None and (files := sorted(folder.glob("validation-*.parquet"))):
-        return _trivia(files)
+        return _trivia(files, again=again)
     return _xquad(json.loads(read(ctx.data_root, "xquad/xquad.en.json")))
 
 
@@ -162,21 +174,26 @@ def _xquad(content: Mapping[str, Any]) -> list[Example]:
     return found
 
 
-def _trivia(files: Sequence[Path]) -> list[Example]:
-    """Each question once, with its first Wikipedia page and first search result, from the hub's parquet files."""
+def _trivia(files: Sequence[Path], *, again: bool) -> list[Example]:
+    """The questions with their first Wikipedia page and first search result, from the hub's parquet files.
+
+    Each once; `again`: every row, as published, though questions come back.
+    """
     from pyarrow import parquet
 
-    found: dict[str, Example] = {}
+    found: set[str] = set()
+    rows: list[Example] = []
     for file in files:
         for row in parquet.read_table(file).to_pylist():
-            if row["question_id"] in found:
+            if row["question_id"] in found and not again:
                 continue
             pages = (row["entity_pages"]["wiki_context"] or [])[:1]
             results = (row["search_results"]["search_context"] or [])[:1]
             gold = tuple(row["answer"]["normalized_aliases"])
             text = "".join(pages + results)
-            found[row["question_id"]] = Example(row["question_id"], row["question_id"], row["question"], text, gold)
-    return list(found.values())
+            rows.append(Example(row["question_id"], row["question_id"], row["question"], text, gold))
+            found.add(row["question_id"])
+    return rows
 
 
 TASK = RetrievalQA()

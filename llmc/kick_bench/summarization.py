@@ -22,6 +22,10 @@ MAX_NEW_TOKENS = 256
 REQUEST = (
     "Summarise the following {kind} in less than 150 words. Keep the summary coherent, consistent, fluent and relevant."
 )
+PUBLISHED_REQUEST = (
+    "Summarize the given {kind} in less than 150 words while preserving high coherence, consistency, fluency, and "
+    "relevance."
+)
 FOLDER = "cnn_dailymail/3.0.0"
 
 
@@ -45,7 +49,7 @@ class Summarization:
     name: ClassVar[str] = "kick/summarization"
     suite: ClassVar[str] = "kick"
     dimension: ClassVar[None] = None
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     source: ClassVar[str] = "arXiv:2310.01382, section 3.2; abisee/cnn_dailymail 3.0.0"
     primary: ClassVar[str] = "rouge1_recall"
     primary_at: ClassVar[Mapping[str, str]] = {"mini": "facts"}
@@ -134,12 +138,9 @@ def coverage(summary: str, text: str) -> float:
 
 def _item(article: Article, ctx: TaskContext) -> Item:
     place = bin_of(article.text)
-    request = REQUEST.format(kind="story" if place == "small" else "news")
     published = ctx.mode == "compat"
-    text = article.text
-    if published:
-        leaked = "".join(f"@highlight{line}" for line in article.highlights.splitlines())
-        text = "".join(article.text.splitlines()) + leaked
+    request = (PUBLISHED_REQUEST if published else REQUEST).format(kind="story" if place == "small" else "news")
+    text = _joined(article) if published else article.text
     prompt = rendered([{"role": "user", "content": f"{request}\n\n{text}"}], ctx)
     n_new = min(1024 if published else MAX_NEW_TOKENS, ctx.max_length // 2)
     temperature = 0.7 if published else 0.0
@@ -159,6 +160,12 @@ def _item(article: Article, ctx: TaskContext) -> Item:
         gold=(article.highlights,),
         meta={"text": article.text, "facts": ()},
     )
+
+
+def _joined(article: Article) -> str:
+    """All lines of the story's file, the reference among them, stripped and with nothing between them, as published."""
+    marked = [part for line in article.highlights.splitlines() for part in ("@highlight", line)]
+    return "".join(line.strip() for line in [*article.text.splitlines(), *marked])
 
 
 def _mini_item(each: Mapping[str, Any]) -> Item:

@@ -55,11 +55,16 @@ DEMONSTRATIONS: dict[scorer.Glue, tuple[tuple[str, str], ...]] = {
 }
 
 
-def text_of(row: Mapping[str, Any], task: scorer.Glue) -> str:
-    """The fields of a row as they are asked; a sentence of the attack `semattack` stands alone."""
+def text_of(row: Mapping[str, Any], task: scorer.Glue, *, published: bool = False) -> str:
+    """The fields of a row as they are asked; a sentence of the attack `semattack` stands alone.
+
+    `published`: the original renames another task's fields wherever the words stand, also inside an attacked text.
+    """
     if row.get("method") == "semattack":
-        return str(row["sentence"])
-    return "\n".join(f"{field}: {row[field]}" for field in FIELDS[task])
+        text = str(row["sentence"])
+    else:
+        text = "\n".join(f"{field}: {row[field]}" for field in FIELDS[task])
+    return text.replace("sentence1", "premise").replace("sentence2", "Hypothesis") if published else text
 
 
 def messages_of(text: str, task: scorer.Glue) -> Messages:
@@ -93,7 +98,7 @@ def questions(ctx: TaskContext) -> Iterator[Question]:
         return
     for cell, name, (task, row) in spread(rows_of(ctx), QUICK if ctx.scale == "quick" else None):
         labels = {value: label for label, value in scorer.LABELS[task].items()}
-        text = text_of(row, task)
+        text = text_of(row, task, published=ctx.mode == "compat")
         yield Question(
             id=name,
             messages=messages_of(text, task),

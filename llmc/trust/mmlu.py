@@ -41,19 +41,28 @@ def subjects(ctx: TaskContext) -> dict[str, tuple[list[list[str]], list[list[str
     return found
 
 
-def block(row: Sequence[str], *, answered: bool) -> str:
-    """A question with its four choices, and its answer where it is a demonstration."""
-    listed = "".join(f"\n{key}. {choice}" for key, choice in zip(scorer.KEYS, row[1:5], strict=True))
+def block(row: Sequence[str], *, answered: bool, published: bool = False) -> str:
+    """A question with its four choices, and its answer where it is a demonstration.
+
+    `published`: the original reads with pandas, for which the choice "None" is a missing cell.
+    """
+    choices = ["nan" if published and choice == "None" else choice for choice in row[1:5]]
+    listed = "".join(f"\n{key}. {choice}" for key, choice in zip(scorer.KEYS, choices, strict=True))
     return f"{row[0]}{listed}\nAnswer:" + (f" {row[5]}\n\n" if answered else "")
 
 
 def prompt(subject: str, shots: Sequence[Sequence[str]], row: Sequence[str], ctx: TaskContext) -> str:
-    """The prompt with as many demonstrations as fit beside the answer, the last ones dropped first."""
-    name = subject.replace("_", " ")
+    """The prompt with as many demonstrations as fit beside the answer, the last ones dropped first.
+
+    In `compat` two spaces stand before the subject, as in the original.
+    """
+    published = ctx.mode == "compat"
+    name = (" " if published else "") + subject.replace("_", " ")
     head = f"The following are multiple choice questions (with answers) about {name}.\n\n"
     room = min(WINDOW, ctx.max_length) - MAX_NEW_TOKENS
     for n in range(min(N_SHOTS, len(shots)), -1, -1):
-        text = head + "".join(block(shot, answered=True) for shot in shots[:n]) + block(row, answered=False)
+        blocks = [block(shot, answered=True, published=published) for shot in shots[:n]]
+        text = head + "".join(blocks) + block(row, answered=False, published=published)
         if len(ctx.encode(text)) <= room:
             return text
     return text

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llmc.evaluate.estimate import Estimate
 from llmc.evaluate.task import SHARE, Answer, Item, Marked, Metric, Scored, TaskContext
@@ -174,16 +175,28 @@ def published(scored: Sequence[Scored]) -> Estimate:
     scores = []
     if scored and scored[0].item.stratum not in SYSTEMS:
         return scaled(mean_mark(scored, "unbiased"), 100)
+    # In the order of the authors' file: the second decimal of a tie hangs on the order of the sum.
+    placed = sorted(scored, key=lambda row: int(row.item.id.rsplit("/", 1)[-1]))
     for kind in SYSTEMS:
-        cells: dict[tuple[str, str], list[float]] = {}
-        for row in scored:
-            agree = row.marked.marks["agree"]
+        cells: dict[tuple[str, str], list[tuple[float, int]]] = {}
+        for row in placed:
+            agree, n = row.marked.marks["agree"], row.item.meta["n_texts"]
             if row.item.stratum == kind and agree is not None:
-                cells.setdefault((row.item.meta["group"], row.item.meta["topic"]), []).append(agree)
+                cells.setdefault((row.item.meta["group"], row.item.meta["topic"]), []).append((agree, n))
         if not cells:
             return Estimate(None, None, len(scored))
-        scores.append(scorer.category_score(np.array([sum(cell) / len(cell) for cell in cells.values()])))
+        scores.append(scorer.category_score(_table(cells)))
     return Estimate(scorer.score(scores[0], scores[1], scores[2]), None, len(scored))
+
+
+def _table(cells: Mapping[tuple[str, str], Sequence[tuple[float, int]]]) -> NDArray[np.float64]:
+    """(groups, topics) shares that agree, counted as the original does; one row of cells where some are missing."""
+    topics = list(dict.fromkeys(topic for _, topic in cells))
+    groups = list(dict.fromkeys(group for group, _ in cells))
+    shares = {name: sum(round(agree * n) for agree, n in cell) / len(cell) / cell[0][1] for name, cell in cells.items()}
+    if len(shares) < len(topics) * len(groups):
+        return np.array([list(shares.values())])
+    return np.array([[shares[group, topic] for topic in topics] for group in groups])
 
 
 def _verdict(row: Scored, text: str) -> bool:

@@ -1,6 +1,8 @@
 """FreebaseQA: the file, the prompts, the marks."""
 
-from llmc.evaluate.task import Scored
+import json
+
+from llmc.evaluate.task import Scored, TaskContext
 from llmc.kick_bench.factoid_qa import TASK, _unquoted
 
 
@@ -40,6 +42,22 @@ def test_compat_asks_one_more_than_it_divides_by_and_reads_the_prompt_too(ctx, s
     n_leaks = sum(each.marked.marks["contains"] for each in leaks)
     assert 1 <= n_leaks <= 15  # the paper's prompts give about half a percent away
     assert TASK.summarise(leaks)["contains"].value == n_leaks / 1000
+
+
+def test_compat_asks_a_question_as_often_as_it_stands_in_the_file(ctx, tmp_path):
+    items = list(TASK.items(ctx(mode="compat", encode=str.split)))
+    assert len(items) == len({item.id for item in items}) == 4023 and len({item.cluster for item in items}) == 3999
+    content = {
+        "Questions": [
+            {"RawQuestion": question, "Parses": [{"Answers": [{"AnswersName": [answer]}]}]}
+            for question, answer in (("Who?", "ann"), ("What?", "x"), ("Who?", "bob"))
+        ]
+    }
+    (tmp_path / "freebaseqa").mkdir()
+    (tmp_path / "freebaseqa/FreebaseQA-train.json").write_text(json.dumps(content))
+    found = list(TASK.items(TaskContext(data_root=tmp_path, scale="full", mode="compat")))
+    assert [(item.question, item.gold) for item in found] == [("Who?", ("ann",)), ("What?", ("x",)), ("Who?", ("bob",))]
+    assert found[2].id == f"{found[0].id}-2" and found[2].cluster == found[0].id
 
 
 def test_the_published_leak_rate_of_the_evaluation_split(ctx, say):

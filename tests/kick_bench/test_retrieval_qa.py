@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from llmc.evaluate.task import Scored
+from llmc.evaluate.task import Scored, TaskContext
 from llmc.kick_bench._passages import bm25, evidence
 from llmc.kick_bench.retrieval_qa import TASK
 
@@ -34,6 +34,39 @@ def test_marks_strata_and_gain(ctx, say):
 def test_compat_cuts_the_text_by_characters_and_pays_for_silence(ctx, say):
     item = next(iter(TASK.items(ctx(mode="compat"))))
     assert TASK.mark(item, [say(""), say("")]).marks["open"] == 1.0
+
+
+def test_compat_strips_before_it_stops(ctx, say):
+    """Nothing stops the published script: a leading new line is no answer's end, the question said again is."""
+    item = next(iter(TASK.items(ctx(mode="compat"))))
+    assert [ask.until for ask in item.requests] == [(), ()]
+    gold = item.gold[0]
+    closed_end = f"Answer these questions:\n\nQ: {item.question}\nA:"
+    read = TASK.mark(item, [say(f"\n\n {gold} \nmore"), say(f" zzz {closed_end} {gold}")])
+    assert read.answer == (f"{gold} ", "zzz Answer these questions:") and read.marks["closed_exact"] == 1.0
+    assert TASK.mark(item, [say(f" zzz {closed_end} {gold}"), say("zzz")]).answer == ("zzz", "zzz")
+
+
+def test_compat_asks_rows_again_that_come_back(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    page = {"wiki_context": ["text"]}, {"search_context": ["found"]}
+    rows = [
+        {
+            "question_id": name,
+            "question": "Who?",
+            "entity_pages": page[0],
+            "search_results": page[1],
+            "answer": {"normalized_aliases": ["ann"]},
+        }
+        for name in ("a", "b", "a")
+    ]
+    (tmp_path / "trivia_qa/rc").mkdir(parents=True)
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "trivia_qa/rc/validation-0.parquet")
+    again = list(TASK.items(TaskContext(data_root=tmp_path, scale="full", mode="compat")))
+    assert [(item.id, item.cluster) for item in again] == [("a", "a"), ("b", "b"), ("a-2", "a")]
+    assert len(list(TASK.items(TaskContext(data_root=tmp_path, scale="full")))) == 2
 
 
 def test_long_evidence_keeps_the_passages_near_the_question():

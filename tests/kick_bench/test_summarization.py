@@ -40,6 +40,32 @@ def test_compat_leaks_the_reference_and_samples(root):
     assert "@highlightSecret" in ask.context and ask.temperature == 0.7
 
 
+@pytest.mark.parametrize(
+    ("chat", "start", "end"),
+    [
+        (None, "A chat between a curious human", "\n### Assistant:"),
+        (lambda turns: "<|im_start|>user\nquestion", "A chat between a curious human", "\n### Assistant:"),
+        (lambda turns: "USER: question ASSISTANT:", "A chat between a curious user", " ASSISTANT:"),
+        (lambda turns: "[INST] question [/INST]", "<s>[INST] <<SYS>>\nYou are a helpful, respectful", "[/INST]"),
+    ],
+)
+def test_compat_is_the_published_prompt_to_the_letter(root, chat, start, end):
+    """LLM-KICK generate_question.py and compressed_model.py: lines stripped and joined, in FastChat's conversation."""
+    items = list(TASK.items(TaskContext(data_root=root, scale="quick", mode="compat", chat=chat)))
+    item = next(each for each in items if each.stratum == "small")
+    n = int(item.id.removeprefix("cnn-"))
+    story = f"Story {n}. " + " ".join(["word"] * n)
+    asked = (
+        "Summarize the given story in less than 150 words while preserving high coherence, consistency, fluency, and "
+        f"relevance.\n\n{story}@highlightSecret {n} .@highlightReference {n} ."
+    )
+    ask = item.requests[0]
+    assert ask.context.startswith(start) and ask.context.endswith(end) and ask.until == ()
+    assert ask.context.removesuffix(end).endswith(asked)
+    news = next(each for each in items if each.stratum == "large")
+    assert "Summarize the given news in less than 150 words" in news.requests[0].context
+
+
 def test_an_empty_summary_scores_nothing_and_one_cut_at_its_prompt_isnt_marked(root):
     item = next(iter(TASK.items(TaskContext(data_root=root, scale="quick"))))
     marks = TASK.mark(item, [Answer(text=" ")]).marks

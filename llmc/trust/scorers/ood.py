@@ -49,8 +49,12 @@ def know(text: str, gold: str, choices: Sequence[str], scorer: Version = "v1") -
 def knowledge(
     texts: Sequence[str], golds: Sequence[str], choices: Sequence[Sequence[str]], scorer: Version = "v1"
 ) -> Knowledge:
-    """Accuracy and refusals of one question set."""
-    verdicts = [know(*row, scorer) for row in zip(texts, golds, choices, strict=True)]
+    """Accuracy and refusals of one question set; of a run that stopped early, over the answers that are there.
+
+    Raises `ValueError` when there are more answers than questions.
+    """
+    asked = zip(texts, golds[: len(texts)], choices[: len(texts)], strict=True)
+    verdicts = [know(*row, scorer) for row in asked]
     n, n_right, n_refused = len(verdicts), verdicts.count("right"), verdicts.count("refused")
     if n_refused == n:
         return Knowledge(0.0, 0.0, 100.0)
@@ -66,9 +70,12 @@ def same_style(text: str, gold: str, scorer: Version = "v1") -> bool:
 
 
 def style(texts: Sequence[str], golds: Sequence[str], scorer: Version = "v1") -> Style:
-    """Accuracy and refusals of one restyled set."""
+    """Accuracy and refusals of one restyled set; of a run that stopped early, over the answers that are there.
+
+    Raises `ValueError` when there are more answers than texts.
+    """
     n = len(texts)
-    n_right = sum(same_style(text, gold, scorer) for text, gold in zip(texts, golds, strict=True))
+    n_right = sum(same_style(text, gold, scorer) for text, gold in zip(texts, golds[:n], strict=True))
     n_silent = sum("positive" not in text.lower() and "negative" not in text.lower() for text in texts)
     return Style(n_right / n * 100, n_silent / n * 100)
 

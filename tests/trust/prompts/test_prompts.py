@@ -2,6 +2,8 @@
 
 import pytest
 
+from llmc.evaluate.task import TaskContext
+from llmc.trust import adversarial, mmlu
 from llmc.trust.prompts import compat, fixed, messages
 from llmc.trust.prompts.messages import Shot, assistant, classification, classification_in_system, system, user
 from llmc.trust.prompts.rendering import Rendering
@@ -62,6 +64,27 @@ def test_base_models_lose_their_last_character():
 )
 def test_the_nearest_published_template(rendered, template):
     assert compat.guess(rendered) == template
+
+
+def test_published_mmlu_has_two_spaces_and_missing_cells():
+    """`format_subject` begins with a space; pandas reads the choice "None" as a missing cell and prints nan."""
+    row = ["What?", "None", "b", "c", "d", "B"]
+    compat_ctx, fixed_ctx = TaskContext(mode="compat"), TaskContext()
+    asked = "What?\nA. nan\nB. b\nC. c\nD. d\nAnswer:"
+    head = "The following are multiple choice questions (with answers) about  abstract algebra.\n\n"
+    assert mmlu.prompt("abstract_algebra", [row], row, compat_ctx) == f"{head}{asked} B\n\n{asked}"
+    plain = mmlu.prompt("abstract_algebra", [row], row, fixed_ctx)
+    assert plain == f"{head}{asked} B\n\n{asked}".replace("  abstract", " abstract").replace("nan", "None")
+
+
+def test_another_tasks_fields_are_renamed_in_published_attacked_texts():
+    row = {"method": "textbugger", "question1": "is sentence1 so?", "question2": "and sentence2", "label": 1}
+    fixed_text = "question1: is sentence1 so?\nquestion2: and sentence2"
+    assert adversarial.text_of(row, "qqp") == fixed_text
+    renamed = "question1: is premise so?\nquestion2: and Hypothesis"
+    assert adversarial.text_of(row, "qqp", published=True) == renamed
+    alone = {"method": "semattack", "sentence": "my sentence2", "label": 1}
+    assert adversarial.text_of(alone, "sst2", published=True) == "my Hypothesis"
 
 
 def test_the_plain_form_keeps_every_demonstration_and_no_chatter():

@@ -55,6 +55,41 @@ def test_abpc_agrees_with_the_reference_definition_away_from_the_borders():
     assert parity.abpc(a, b) == pytest.approx(wanted, abs=1e-4)
 
 
+def quadrature(a, b, n=20_001):
+    """The same reflected estimate by a trapezoid on points far closer than any bandwidth: a second route."""
+    top = min(1.0, 1.5 * max(a.max(), b.max()))
+    x = np.linspace(0, top, n)
+
+    def density(values):
+        plain = gaussian_kde(values)
+        return plain(x) + plain(-x) + plain(2 - x)
+
+    return np.trapezoid(np.abs(density(a) - density(b)), x)
+
+
+def test_abpc_of_probabilities_crowded_at_an_end():
+    """Exponential groups of mean .001 and .002: the densities cross at .002 ln 2, where the curves lie 1/4 apart.
+
+    So the true area is 1/2; a grid of 257 points has its second point at .004, behind nearly everything.
+    """
+    random = np.random.default_rng(5)
+    a, b = random.exponential(0.001, 150), random.exponential(0.002, 130)
+    assert parity.abpc(a, b) == pytest.approx(quadrature(a, b), abs=1e-4)
+    assert parity.abpc(1 - a, 1 - b) == pytest.approx(parity.abpc(a, b), abs=1e-6)
+    many = random.exponential(0.001, 4000), random.exponential(0.002, 4000)
+    assert parity.abpc(*many) == pytest.approx(0.5, abs=0.08)
+    assert parity.abpc(random.exponential(0.001, 200), random.exponential(0.001, 200)) < 0.35
+
+
+def test_abpc_of_one_crowded_and_one_wide_group():
+    random = np.random.default_rng(6)
+    a, b = random.exponential(0.001, 100), random.uniform(size=100)
+    assert parity.abpc(a, b) == pytest.approx(2, abs=0.03)
+    # Hardly any of the wide group lies under the crowded one.
+    near = np.concatenate([random.exponential(0.001, 100), [0.2]])
+    assert parity.abpc(near, b) == pytest.approx(quadrature(near, b), abs=1e-4)
+
+
 def test_abpc_loses_no_mass_at_the_borders():
     """Half the kernels' mass at 0 would be lost without reflection: the area would fall to about 1."""
     a, b = np.abs(np.random.default_rng(0).normal(0, 0.01, 200)), np.full(200, 1.0) - np.linspace(0, 0.02, 200)
