@@ -16,7 +16,9 @@ from typer.exceptions import TyperException
 import llmc.commands
 from llmc._version import __version__
 from llmc.commands._help import Command, Group, place
+from llmc.commands._stop import terminable
 from llmc.errors import Exit, UserError, disk_sentence
+from llmc.offline import NetworkRefused, network
 
 app = typer.Typer(
     name="llmc",
@@ -69,14 +71,25 @@ _gather()
 def run(arguments: list[str] | None = None) -> int:
     """The exit code of `llmc ARGUMENTS`; everything that can end a command ends here."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' bars; ours is in commands/_progress.py
+    with terminable() as terminated:
+        code = _run(arguments)
+    if code == Exit.INTERRUPTED:
+        kept = "what is finished is kept, run it again, with --resume where the command has that"
+        return _say(f"interrupted; {kept}", Exit.TERMINATED if terminated() else Exit.INTERRUPTED)
+    return code
+
+
+def _run(arguments: list[str] | None) -> int:
+    """The exit code; of an interrupt nothing has been said yet."""
     try:
-        code = app(args=arguments, standalone_mode=False, prog_name="llmc")  # by `python -m llmc` too
+        with network(allowed=False):  # but for what a command is told to fetch
+            code = app(args=arguments, standalone_mode=False, prog_name="llmc")  # by `python -m llmc` too
     except UserError as error:
         return _say(str(error), error.exit_code)
     except TyperException as error:
         return _say(_usage(error), Exit.USER)
     except (KeyboardInterrupt, typer.Abort):
-        return _interrupted()
+        return Exit.INTERRUPTED
     except BrokenPipeError:
         return Exit.OK
     except OSError as error:
@@ -85,19 +98,21 @@ def run(arguments: list[str] | None = None) -> int:
         return _our_fault()
     except Exception:
         return _our_fault()
-    if code == Exit.INTERRUPTED:  # typer turns an interrupt within a command into this code, without a word
-        return _interrupted()
-    return code if isinstance(code, int) else Exit.OK
-
-
-def _interrupted() -> int:
-    kept = "what is finished is kept, run it again, with --resume where the command has that"
-    return _say(f"interrupted; {kept}", Exit.INTERRUPTED)
+    return code if isinstance(code, int) else Exit.OK  # typer turns an interrupt within a command into its code
 
 
 def _our_fault() -> int:
+    if (refused := _refused(sys.exc_info()[1])) is not None:
+        return _say(str(refused), Exit.USER)
     traceback.print_exc()
     return _say("this is a bug in llmc, not a loss of the model; please report the lines above", Exit.INTERNAL)
+
+
+def _refused(error: BaseException | None) -> NetworkRefused | None:
+    """What wanted to leave this machine, behind whatever a library has made of that."""
+    while error is not None and not isinstance(error, NetworkRefused):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _usage(error: Exception) -> str:
@@ -109,7 +124,7 @@ def _usage(error: Exception) -> str:
 
 
 def _say(sentence: str, code: Exit) -> int:
-    typer.secho(f"llmc: {sentence}", err=True, fg=None if code == Exit.INTERRUPTED else "red")
+    typer.secho(f"llmc: {sentence}", err=True, fg=None if code in (Exit.INTERRUPTED, Exit.TERMINATED) else "red")
     return code
 
 

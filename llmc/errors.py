@@ -23,7 +23,9 @@ class Exit(IntEnum):
     INTERNAL = 70
     """Our own fault: an uncaught exception."""
     INTERRUPTED = 130
-    """Stopped by a signal; the command can be resumed."""
+    """Stopped by Ctrl-C; the command can be resumed."""
+    TERMINATED = 143
+    """Stopped by SIGTERM, in the same way."""
 
 
 class UserError(Exception):

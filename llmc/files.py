@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from llmc.errors import UserError
 
 
 @contextmanager
@@ -30,3 +33,25 @@ def replace_text(path: Path, text: str) -> None:
     """Puts `text` at `path` in UTF-8; lone surrogates, which a model can produce, become question marks."""
     with whole_file(path) as file:
         file.write(text.encode("utf-8", "replace"))
+
+
+def check_place(path: Path, n_bytes: int = 0) -> None:
+    """Raises `UserError` unless `path` can be made and has `n_bytes` free; makes nothing."""
+    place = path.absolute()
+    while not os.path.lexists(place):
+        place = place.parent
+    if not place.is_dir():
+        raise UserError(f"{path} can't be made: {place} is no directory", hint="give another --out")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(f"{path} can't be made: {place} can't be written to", hint="give another --out")
+    free = shutil.disk_usage(place).free
+    if free < n_bytes:
+        raise UserError(
+            f"{path} has {amount(free)} free and about {amount(n_bytes)} are needed",
+            hint="free some space or choose another --out",
+        )
+
+
+def amount(n_bytes: int) -> str:
+    """A number of bytes in a sentence."""
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"

@@ -19,7 +19,7 @@ from llmc.evaluate.speed_process import Subject
 from llmc.files import replace_text
 from llmc.kernels.fast_linear import computes_bfloat16_natively
 from llmc.models.checkpoint import Checkpoint
-from llmc.models.load import offline, pick_device
+from llmc.models.load import pick_device
 from llmc.models.packed import Kernels
 
 Report = Callable[[int, int, str], None]
@@ -54,7 +54,6 @@ class BenchJob:
 
 def run(job: BenchJob, settings: SpeedSettings, report: Report) -> dict[str, Any]:
     """The timings of the job's models, which are then also in its files."""
-    offline()
     directories = [resolve(model) for model in job.models]
     for directory in directories:
         Checkpoint(directory)

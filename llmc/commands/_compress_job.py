@@ -11,8 +11,10 @@ from rich.table import Table
 
 from llmc.commands._progress import progress, table_console
 from llmc.commands._resolve import EMBEDDED, resolve
+from llmc.commands._stop import saying
 from llmc.compress._job import check_out
 from llmc.compress._job import compress as run_job
+from llmc.compress._journal import Journal
 from llmc.compress._manifest import Manifest
 from llmc.compress._method import Balances, Method, Needs
 from llmc.compress._plan import Job, plan
@@ -22,7 +24,8 @@ from llmc.data.hub_text import PINNED
 from llmc.errors import UserError
 from llmc.models.config import decoder_config
 from llmc.models.layout import output_dtype
-from llmc.models.load import load_tokenizer, offline, pick_device, quiet
+from llmc.models.load import load_tokenizer, pick_device, quiet
+from llmc.offline import network
 
 
 def stages_of(method: str | None, recipe: Path | None, settings: Mapping[str, object]) -> tuple[Method, ...]:
@@ -61,12 +64,11 @@ def make_job(
     """The job that the command line describes, with its calibration tokens drawn."""
     stages = stages_of(method, recipe, settings)
     quiet()
-    if calibration not in PINNED:
-        offline()
     if max_shard_gb <= 0:
         raise UserError(f"--max-shard-gb must be above 0, got {max_shard_gb}")
     source = resolve(model)
-    tokens = _calibration(source, model, stages, calibration, samples=samples, seq_len=seq_len, seed=seed)
+    with network(allowed=calibration in PINNED):  # naming one asks for it
+        tokens = _calibration(source, model, stages, calibration, samples=samples, seq_len=seq_len, seed=seed)
     return Job(
         model=source,
         out=out,
@@ -114,8 +116,17 @@ def run(job: Job, *, dry_run: bool, as_json: bool = False) -> Manifest | None:
     if dry_run:
         _dry_run(job, as_json=as_json)
         return None
-    with progress(f"compressing {job.model.name} with {' + '.join(m.name for m in job.stages)}") as tell:
+    with (
+        saying(lambda: f"{_n_done(job.out)} finished blocks are kept in {job.out}"),
+        progress(f"compressing {job.model.name} with {' + '.join(m.name for m in job.stages)}") as tell,
+    ):
         return run_job(job, tell)
+
+
+def _n_done(out: Path) -> int:
+    journal = Journal(out, {})
+    journal.load()
+    return journal.n_done
 
 
 def _dry_run(job: Job, *, as_json: bool) -> None:

@@ -12,6 +12,7 @@ import typer
 from rich.table import Table
 
 from llmc.commands._compress_job import size
+from llmc.commands._eval_settings import Asking
 from llmc.commands._pipeline import Pipeline, Variant, perform
 from llmc.commands._progress import table_console
 from llmc.commands._resolve import EMBEDDED
@@ -54,11 +55,9 @@ def make(
         model=EMBEDDED,
         out=out,
         variants=[Variant(name=name, method=method, settings=settings) for name, method, settings in variants],
-        suites=("kick", "trust"),
-        limit=limit,
+        asking=Asking(suites=("kick", "trust"), scale="mini", limit=limit, device="cpu"),
         samples=64,
         seq_len=256,
-        device="cpu",
         resume=resume,
         command=["llmc", "demo", "--out", str(out)],
     )

@@ -5,119 +5,158 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple
+
+import torch
 
 from llmc.catalog import catalog, pick
+from llmc.commands._eval_settings import SUITES, EvalJob
 from llmc.commands._own_tasks import own_tasks
 from llmc.commands._resolve import resolve
+from llmc.commands._stop import saying
 from llmc.errors import UserError, unknown
 from llmc.evaluate import foreign
-from llmc.evaluate.backend import Backend, lm_eval_backend
+from llmc.evaluate.backend import Backend, lm_eval_backend, scores_tokens
+from llmc.evaluate.encoding import window_of
 from llmc.evaluate.engine import BATCH_TOKENS, Engine
 from llmc.evaluate.estimate import Estimate
 from llmc.evaluate.judge import Judge, judged
 from llmc.evaluate.provenance import compression_of, machine, model_facts, packages, tokenizer_sha256
 from llmc.evaluate.run import Run, RunWriter
-from llmc.evaluate.runner import Asked, described, gather, perform
-from llmc.evaluate.task import Mode, Scale, Task, TaskContext
+from llmc.evaluate.runner import Asked, described, expected_bytes, gather, perform
+from llmc.evaluate.task import Task, TaskContext
+from llmc.files import check_place
 from llmc.kernels.fast_linear import computes_bfloat16_natively
-from llmc.models.load import load_model, load_tokenizer, offline, pick_device, quiet
-from llmc.models.packed import Kernels
+from llmc.models.config import decoder_config
+from llmc.models.load import load_model, load_tokenizer, pick_device, quiet
+from llmc.offline import network
 
-SUITES = ("kick", "trust")
 Report = Callable[[int, int, str], None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvalJob:
-    """Everything that `llmc eval` was told."""
+class Prepared(NamedTuple):
+    """What an evaluation is, worked out before a model is loaded."""
 
-    model: str
-    out: Path
-    suites: tuple[str, ...] = ()
-    tasks: tuple[str, ...] = ()
-    task_folders: tuple[Path, ...] = ()
-    scale: Scale = "quick"
-    mode: Mode = "fixed"
-    data_root: Path | None = None
-    backend: str = "engine"
-    backend_args: Mapping[str, str] | None = None
-    batch_tokens: int = BATCH_TOKENS
-    limit: int | None = None
-    seed: int = 0
-    scorer: str | None = None
-    judges: tuple[str, ...] = ()
-    dense_run: Path | None = None
-    label: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    kernels: Kernels = "exact"
-    chat: bool = True
-    allow_missing: bool = False
-    online: bool = False
-    resume: bool = False
-    command: Sequence[str] | None = None
-
-    def __post_init__(self) -> None:
-        choices = (("scale", get_args(Scale)), ("mode", get_args(Mode)), ("kernels", get_args(Kernels)))
-        for name, allowed in choices:
-            if getattr(self, name) not in allowed:
-                raise unknown(name, getattr(self, name), allowed)
-        for suite in self.suites:
-            if suite not in SUITES:
-                raise unknown("suite", suite, SUITES)
-        if not self.suites and not self.tasks:
-            raise UserError("nothing to evaluate", hint="give --suite kick,trust or --tasks NAME,…")
-        if self.limit is not None and self.limit < 1:
-            raise UserError(f"--limit must be at least 1, got {self.limit}")
-        for folder in self.task_folders:
-            if not folder.is_dir():
-                raise UserError(f"--task-folder {folder} is no directory")
-        if self.backend_args and self.backend == "engine":
-            raise UserError("--backend-arg has no meaning for the engine", hint="give --backend hf, vllm, … with it")
-        if self.kernels != "exact" and self.backend != "engine":
-            raise UserError(
-                f"--kernels {self.kernels} has no meaning for --backend {self.backend}", hint="leave it out"
-            )
-        for judge in self.judges:
-            if judge.split("=")[0] in ("dense-likelihood", "pairwise") and self.dense_run is None:
-                raise UserError(f"the judge {judge} reads the dense run's answers", hint="give --dense-run RUN")
-        if self.data_root is not None and not self.data_root.is_dir():
-            raise UserError(f"--data-root {self.data_root} is no directory")
-        if self.scale != "mini" and self.data_root is None and self.suites:
-            raise UserError(
-                f"scale {self.scale} reads real data, and --data-root isn't given",
-                hint="give the folder with the data, or --scale mini",
-            )
+    dimensions: Sequence[Any]
+    others: Sequence[str]
+    """lm-eval's tasks among those chosen."""
+    manager: Any
+    judges: Mapping[Judge, str]
+    """Each with its revision."""
+    dense: Run | None
+    directory: Path
+    tokenizer: Any
+    device: str
+    dtype: torch.dtype | None
+    ctx: TaskContext
+    asked: Sequence[Asked]
+    skipped: Mapping[str, str]
 
 
 def run(job: EvalJob, report: Report) -> dict[str, Any]:
-    """Results of the job, which are then also in its run directory; a finished run is read, not made again."""
+    """Results of the job, which are then also in its run directory; a finished run is read, not made again.
+
+    Whatever a user can mend is said before the model is loaded.
+    """
+    with network(allowed=job.online):
+        return _run(job, report)
+
+
+def _run(job: EvalJob, report: Report) -> dict[str, Any]:
     started = time.monotonic()
     quiet()
-    if not job.online:
-        offline()
+    writer = RunWriter(job.out, resume=job.resume)
+    ready = prepare(job, complete=writer.complete)
+    backend, model = _backend(job, ready)
+    ready = _in_window(job, ready, backend)
+    manifest = _manifest(job, ready, model)
+    if writer.complete:
+        writer.check(manifest)
+        return Run(job.out).results
+    writer.begin(manifest)
+    results: dict[str, Any] = {"tasks": {}, "dimensions": {}}
+    with saying(lambda: f"{len(writer.journal.known):,} answers are kept in {job.out}"):
+        for each in ready.asked:
+            name = each.task.name
+            part, lines = perform(each, backend, writer.journal, report)
+            dense = ready.dense
+            known = {line["id"]: line for line in dense.samples(name)} if dense and name in dense.tasks else {}
+            for judge in ready.judges:
+                part, lines = judged(judge, part, lines, known, backend)
+            writer.write_samples(name, lines)
+            results["tasks"][name] = part
+        if ready.others:
+            _add_foreign(job, backend, ready.others, ready.manager, writer, manifest, results)
+    results["dimensions"] = {each.name: dimension_result(each, results["tasks"]) for each in ready.dimensions}
+    writer.finish({**manifest, "seconds": round(time.monotonic() - started, 3)}, results)
+    return results
+
+
+def check(job: EvalJob) -> int:
+    """About the bytes that the job's run will take, after everything but the model's weights has been checked."""
+    with network(allowed=job.online):
+        quiet()
+        return expected_bytes(prepare(job, complete=RunWriter(job.out, resume=job.resume).complete).asked)
+
+
+def prepare(job: EvalJob, *, complete: bool = False) -> Prepared:
+    """Everything that is asked, with the data read and their hashes checked; no weights are loaded.
+
+    Raises `UserError` for all that a user can mend. Of a `complete` run lm-eval's tasks are not looked for again.
+    """
     chosen, dimensions, others = _chosen(job)
     _refuse_idle_options(job, chosen, others)
-    writer = RunWriter(job.out, resume=job.resume)
-    judges = [_judge(text) for text in job.judges]
     dense = Run(job.dense_run) if job.dense_run is not None else None
     directory = resolve(job.model)
     tokenizer = load_tokenizer(directory)
+    judges = check_judges(job.judges, job.backend, tokenizer)
+    config = decoder_config(directory, dense=False)
     device = pick_device(job.device)
-    # Before anything is asked: a misspelt name must not cost an evening's answers to the tasks before it.
-    manager = foreign.find(others, job.task_folders, _short(own_tasks())) if others and not writer.complete else None
-    backend, model = _backend(job, directory, tokenizer, device)
-    ctx = _context(job, backend, tokenizer)
-    asked, skipped = _gathered(chosen, ctx, allow_missing=job.allow_missing, bare_tokens=backend.scores_tokens)
-    manifest = {
-        "model": model_facts(directory, model, job.label or _hub_name(job.model)),
-        "compression": compression_of(directory),
+    dtype = _dtype(job, device)
+    bare_tokens = job.backend == "engine" or scores_tokens(job.backend)
+    ctx = _context(job, tokenizer, window_of(config, tokenizer))
+    # Before anything is asked: a misspelt name or a missing file must not cost an evening's answers.
+    manager = (
+        foreign.find(others, job.task_folders, _short(own_tasks()))
+        if others and (not complete or job.allow_missing)
+        else None
+    )
+    missing = foreign.missing_data(others, manager) if manager is not None else {}
+    if missing and not job.allow_missing:
+        raise next(iter(missing.values()))
+    others = [name for name in others if name not in missing]
+    asked, skipped = _gathered(chosen, ctx, allow_missing=job.allow_missing, bare_tokens=bare_tokens)
+    skipped |= {name: str(error) for name, error in missing.items()}
+    if not asked and not others:
+        raise UserError(f"no task could be prepared: {next(iter(skipped.values()))}")
+    check_place(job.out, expected_bytes(asked))
+    return Prepared(
+        dimensions, others, manager, judges, dense, directory, tokenizer, device, dtype, ctx, asked, skipped
+    )  # fmt: skip
+
+
+def _in_window(job: EvalJob, ready: Prepared, backend: Backend) -> Prepared:
+    """The same for the window that the backend has, where that is another one than the model's."""
+    lm: Any = backend if isinstance(backend, Engine) else getattr(backend, "lm", None)
+    window = int(getattr(lm, "max_length", ready.ctx.max_length))
+    if window == ready.ctx.max_length:
+        return ready
+    ctx = _context(job, ready.tokenizer, window)
+    tasks = [each.task for each in ready.asked]
+    asked, skipped = _gathered(tasks, ctx, allow_missing=job.allow_missing, bare_tokens=backend.scores_tokens)
+    return ready._replace(ctx=ctx, asked=asked, skipped={**ready.skipped, **skipped})
+
+
+def _manifest(job: EvalJob, ready: Prepared, model: Any) -> dict[str, Any]:
+    """What the run is, as its directory keeps it."""
+    others = ready.others
+    return {
+        "model": model_facts(ready.directory, model, job.label or _hub_name(job.model)),
+        "compression": compression_of(ready.directory),
         "suites": sorted({*job.suites, *({foreign.SUITE} if others else set())}),
-        "tasks": {each.task.name: described(each, ctx) for each in asked},
-        "skipped": skipped,
+        "tasks": {each.task.name: described(each, ready.ctx) for each in ready.asked},
+        "skipped": ready.skipped,
         "mode": job.mode,
         "scale": job.scale,
         "seed": job.seed,
@@ -125,34 +164,16 @@ def run(job: EvalJob, report: Report) -> dict[str, Any]:
         "backend": job.backend,
         "kernels": job.kernels if job.backend == "engine" else None,
         "batch_tokens": job.batch_tokens if job.backend == "engine" else None,
-        "template": None if ctx.chat is None else _sha256(str(tokenizer.chat_template)),
-        "tokenizer_sha256": tokenizer_sha256(tokenizer),
+        "template": None if ready.ctx.chat is None else _sha256(str(ready.tokenizer.chat_template)),
+        "tokenizer_sha256": tokenizer_sha256(ready.tokenizer),
         "decoding": {"default": "greedy, no repetition penalty; what a task asks for stands in its samples"},
         "lm_eval_tasks": list(others),
-        "judges": {judge.name: judge.revision() for judge in judges},
+        "judges": {judge.name: revision for judge, revision in ready.judges.items()},
         "packages": packages(),
-        "machine": machine(device),
+        "machine": machine(ready.device),
         "seconds": None,
         "command": list(job.command or []),
     }
-    if writer.complete:
-        writer.check(manifest)
-        return Run(job.out).results
-    writer.begin(manifest)
-    results: dict[str, Any] = {"tasks": {}, "dimensions": {}}
-    for each in asked:
-        name = each.task.name
-        part, lines = perform(each, backend, writer.journal, report)
-        known = {line["id"]: line for line in dense.samples(name)} if dense and name in dense.tasks else {}
-        for judge in judges:
-            part, lines = judged(judge, part, lines, known, backend)
-        writer.write_samples(name, lines)
-        results["tasks"][name] = part
-    if others:
-        _add_foreign(job, backend, others, manager, writer, manifest, results)
-    results["dimensions"] = {each.name: dimension_result(each, results["tasks"]) for each in dimensions}
-    writer.finish({**manifest, "seconds": round(time.monotonic() - started, 3)}, results)
-    return results
 
 
 def _chosen(job: EvalJob) -> tuple[list[Task], list[Any], list[str]]:
@@ -209,37 +230,43 @@ def _judge(text: str) -> Judge:
     return made
 
 
-def _backend(job: EvalJob, directory: Path, tokenizer: Any, device: str) -> tuple[Backend, Any]:
-    import torch
+def check_judges(texts: Sequence[str], backend: str, tokenizer: Any) -> dict[Judge, str]:
+    """The judges that `texts` name, each with its revision; a `UserError` for one that could not judge."""
+    judges = [_judge(text) for text in texts]
+    for judge in judges:
+        judge.check(backend, tokenizer)
+    return {judge: judge.revision() for judge in judges}
 
-    dtype = _dtype(job, device)
-    chosen = None if dtype is None else getattr(torch, dtype, None)
-    if dtype is not None and not (isinstance(chosen, torch.dtype) and chosen.is_floating_point and chosen.itemsize > 1):
-        raise unknown("dtype", dtype, ("auto", "float64", "float32", "bfloat16", "float16"))
+
+def _backend(job: EvalJob, ready: Prepared) -> tuple[Backend, Any]:
+    """Who answers, and the model where it is ours."""
     if job.backend == "engine":
-        model = load_model(directory, dtype=chosen, device=device, kernels=job.kernels)
-        return Engine(model, tokenizer, batch_tokens=job.batch_tokens), model
-    arguments: dict[str, Any] = {"pretrained": str(directory), "dtype": dtype or "auto", **(job.backend_args or {})}
+        model = load_model(ready.directory, dtype=ready.dtype, device=ready.device, kernels=job.kernels)
+        return Engine(model, ready.tokenizer, batch_tokens=job.batch_tokens), model
+    dtype = "auto" if ready.dtype is None else str(ready.dtype).removeprefix("torch.")
+    arguments: dict[str, Any] = {"pretrained": str(ready.directory), "dtype": dtype, **(job.backend_args or {})}
     if job.backend == "hf":
-        arguments = {"device": device, "batch_size": 8, **arguments}
+        arguments = {"device": ready.device, "batch_size": 8, **arguments}
     return lm_eval_backend(job.backend, arguments), None
 
 
-def _dtype(job: EvalJob, device: str) -> str | None:
-    """The name of the dtype that the model computes in; None for the checkpoint's own.
+def _dtype(job: EvalJob, device: str) -> torch.dtype | None:
+    """The dtype that the model computes in; None for the checkpoint's own.
 
     Half precision is slow on most CPUs, and float32 holds every half-precision weight exactly. Packed products round
     to bfloat16 anyway, so with them a CPU that has bfloat16 instructions computes everything in it.
     """
-    if job.dtype != "auto":
-        return job.dtype
-    if device != "cpu":
-        return None
-    return "bfloat16" if job.kernels == "fast" and computes_bfloat16_natively() else "float32"
+    if job.dtype == "auto":
+        if device != "cpu":
+            return None
+        return torch.bfloat16 if job.kernels == "fast" and computes_bfloat16_natively() else torch.float32
+    chosen = getattr(torch, job.dtype, None)
+    if not (isinstance(chosen, torch.dtype) and chosen.is_floating_point and chosen.itemsize > 1):
+        raise unknown("dtype", job.dtype, ("auto", "float64", "float32", "bfloat16", "float16"))
+    return chosen
 
 
-def _context(job: EvalJob, backend: Backend, tokenizer: Any) -> TaskContext:
-    lm: Any = backend if isinstance(backend, Engine) else getattr(backend, "lm", None)
+def _context(job: EvalJob, tokenizer: Any, max_length: int) -> TaskContext:
     template = getattr(tokenizer, "chat_template", None) if job.chat else None
 
     return TaskContext(
@@ -248,7 +275,7 @@ def _context(job: EvalJob, backend: Backend, tokenizer: Any) -> TaskContext:
         data_root=job.data_root,
         seed=job.seed,
         limit=job.limit,
-        max_length=int(getattr(lm, "max_length", 2048)),
+        max_length=max_length,
         encode=lambda text: list(tokenizer.encode(text)),
         decode=lambda tokens: str(tokenizer.decode(list(tokens))),
         chat=(lambda messages: _chat(tokenizer, messages)) if template else None,
@@ -298,8 +325,6 @@ def _gathered(
                     hint=f"{error.hint or ''}, or add --allow-missing".lstrip(", "),
                 ) from error
             skipped[task.name] = str(error)
-    if not asked and skipped:
-        raise UserError(f"no task could be prepared: {next(iter(skipped.values()))}")
     return asked, skipped
 
 

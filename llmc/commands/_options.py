@@ -41,4 +41,5 @@ JUDGE = typer.Option(
     help="Who marks free answers too: rouge, reference-likelihood, dense-likelihood, kl, nli or pairwise; repeatable.",
 )
 DENSE_RUN = typer.Option(help="The dense model's run, with whose answers judges compare.")
+ONLINE = "Let what is asked for touch the network: data of lm-eval's tasks, a backend, judge or scorer elsewhere."
 KERNELS = typer.Option(help="How packed layers compute: exact, fast (in bfloat16) or dense.")

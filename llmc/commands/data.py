@@ -68,9 +68,11 @@ def pull(
 ) -> None:
     """Fetch datasets from their authors' addresses; a file counts only when its sha256 is right."""
     from llmc.data.pinned import dataset, fetch
+    from llmc.offline import network
 
     for name in names:
-        fetched = fetch(dataset(name), data_root)
+        with network(allowed=True):
+            fetched = fetch(dataset(name), data_root)
         typer.echo(f"{name}: {len(fetched)} files fetched" if fetched else f"{name}: already there")
 
 

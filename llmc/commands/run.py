@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from llmc.commands import _options
+from llmc.commands._asking import with_asking
+
+if TYPE_CHECKING:
+    from llmc.commands._eval_settings import Asking
 
 
 def run(
@@ -17,33 +21,29 @@ def run(
     recipe: Annotated[
         list[Path], typer.Option(help="A YAML file with a model's stages; repeat it to compare several.")
     ],
-    suite: Annotated[str, _options.SUITE] = "kick",
-    scale: Annotated[str, _options.SCALE] = "quick",
-    mode: Annotated[str, _options.MODE] = "fixed",
-    data_root: Annotated[Path | None, _options.DATA_ROOT] = None,
-    limit: Annotated[int | None, _options.LIMIT] = None,
-    seed: Annotated[int, typer.Option(help="Decides the calibration text and every sampled answer.")] = 0,
+    asking: Asking,
     calibration: Annotated[str | None, typer.Option(help="Text to calibrate on, as for `llmc compress`.")] = None,
     samples: Annotated[int, _options.SEQUENCES] = 128,
     seq_len: Annotated[int | None, typer.Option(help="Tokens of each.")] = None,
     format_: Annotated[
         str | None, typer.Option("--format", help="How compressed models are stored, as for `llmc compress`.")
     ] = None,
-    device: Annotated[str, _options.DEVICE] = "auto",
     policy: Annotated[Path | None, typer.Option(help="gate.toml; the built-in rules without it.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run in --out.")] = False,
 ) -> None:
-    """Compress MODEL with each recipe, evaluate all, and judge; the exit code is the worst one of the gate."""
+    """Compress MODEL with each recipe, evaluate all as `llmc eval` does, and judge; the exit code is the gate's worst.
+
+    Asks the suite kick unless --suite or --tasks says otherwise. Recipes, data, disk and policy are checked first.
+    """
     from llmc.commands._pipeline import Pipeline, Variant, perform
     from llmc.commands._progress import table_console
     from llmc.report.judge import worst_exit
     from llmc.report.terminal import print_comparison
 
     pipeline = Pipeline(
-        model=model, out=out, variants=[Variant(name=path.stem, recipe=path) for path in recipe],
-        suites=tuple(name.strip() for name in suite.split(",") if name.strip()), scale=scale, mode=mode,  # type: ignore[arg-type]
-        data_root=data_root, limit=limit, seed=seed, calibration=calibration, samples=samples, seq_len=seq_len,
-        format_name=format_, device=device, policy=policy, resume=resume, command=sys.argv,
+        model=model, out=out, variants=[Variant(name=path.stem, recipe=path) for path in recipe], asking=asking,
+        calibration=calibration, samples=samples, seq_len=seq_len, format_name=format_, policy=policy, resume=resume,
+        command=sys.argv,
     )  # fmt: skip
     compared = perform(pipeline, lambda stage: typer.echo(f"llmc: {stage}", err=True))
     print_comparison(compared.comparison, table_console())
@@ -51,4 +51,4 @@ def run(
     raise typer.Exit(worst_exit(result.exit_code for result in compared.comparison.runs))
 
 
-COMMAND = run
+COMMAND = with_asking(run, suite="kick")

@@ -44,8 +44,9 @@ class _Recorder(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         rest = dict(kwargs)
         hidden, others = (args[0], args[1:]) if args else (rest.pop("hidden_states"), ())
-        if rest.get("past_key_values") is not None:
-            rest["past_key_values"] = None
+        for name in ("past_key_values", "cache"):  # as transformers called it before 5.24, and since
+            if rest.get(name) is not None:
+                rest[name] = None
         self._log.append((hidden, Call(others, rest)))
         if self._stop:
             raise _Stop

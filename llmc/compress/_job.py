@@ -19,6 +19,7 @@ from llmc.compress._walk import Progress, Walk
 from llmc.compress._writer import WORK, ShardWriter, disk_errors, write_json
 from llmc.compress.formats._format import Stored
 from llmc.errors import UserError
+from llmc.files import check_place
 from llmc.models.skeleton import Skeleton
 
 TOKENS_PER_BATCH = 2048
@@ -37,7 +38,7 @@ def compress(job: Job, progress: Progress) -> manifest.Manifest:
     skeleton, planned = plan(job)
     if job.resume and (job.out / manifest.NAME).exists() and not (job.out / WORK).exists():
         return _finished(job, planned, skeleton)
-    _check_space(job, planned)
+    check_place(job.out, _needed(job, planned))
     _make_room(job)
     writer = ShardWriter(job.out, job.max_shard_bytes)
     journal = Journal(job.out, _fingerprint(job, planned, skeleton))
@@ -119,25 +120,23 @@ def _make_room(job: Job) -> None:
         job.out.mkdir(parents=True, exist_ok=True)
 
 
-def _check_space(job: Job, planned: Plan) -> None:
-    place = job.out.absolute()
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    if job.overwrite and job.out.exists():
-        free += sum(path.stat().st_size for path in job.out.rglob("*") if path.is_file())
+def check(job: Job) -> int:
+    """The bytes that the job will need beyond what lies in its directory; a `UserError` for what would stop it."""
+    check_out(job)
+    _, planned = plan(job)
+    needed = _needed(job, planned)
+    check_place(job.out, needed)
+    return needed
+
+
+def _needed(job: Job, planned: Plan) -> int:
+    """About the bytes of the result, less those of what it replaces or goes on with."""
     bits = [s.bits for s in planned.matrices.values() if s.bits is not None]
     share = 1.0 if planned.format.name == "dense" or not bits else 0.5
-    needed = int(planned.bytes_before * share)
-    if free < needed:
-        raise UserError(
-            f"{job.out} has {_amount(free)} free and about {_amount(needed)} are needed",
-            hint="free some space or choose another --out",
-        )
-
-
-def _amount(n_bytes: int) -> str:
-    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"
+    there = 0
+    if (job.overwrite or job.resume) and job.out.exists():
+        there = sum(path.stat().st_size for path in job.out.rglob("*") if path.is_file())
+    return max(0, int(planned.bytes_before * share) - there)
 
 
 def _batches(job: Job) -> list[torch.Tensor]:

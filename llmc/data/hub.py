@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ssl
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from urllib.error import HTTPError, URLError
+
+from llmc.offline import network
 
 PATIENCE = 30
 """Seconds that a slow network has to answer the first request."""
@@ -33,16 +34,6 @@ def unreachable() -> str | None:
         return None if isinstance(reason, ssl.SSLError) else f"{constants.ENDPOINT} can't be reached ({reason})"
 
 
-@contextmanager
-def offline(yes: bool) -> Iterator[None]:
-    """Keep the hub's libraries from the network meanwhile, where `yes`; they give what their cache has."""
-    from datasets import config
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_OFFLINE, config.HF_HUB_OFFLINE
-    if yes:
-        constants.HF_HUB_OFFLINE = config.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE, config.HF_HUB_OFFLINE = before
+def offline(yes: bool) -> AbstractContextManager[None]:
+    """Keep this process from the network meanwhile, where `yes`; the hub's libraries give what their cache has."""
+    return network(allowed=False) if yes else nullcontext()

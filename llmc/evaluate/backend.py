@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from lm_eval.api.model import TemplateLM
@@ -86,14 +87,31 @@ def _answer(kind: str, raw: Any) -> Answer:
     return Answer(loglikelihood=finite(float(raw)))
 
 
+def scores_tokens(name: str) -> bool:
+    """Whether the lm-eval model class registered as `name` can score tokens as they are; makes none of it."""
+    with _sentences(name):
+        return issubclass(_model_class(name), TemplateLM)
+
+
 def lm_eval_backend(name: str, arguments: Mapping[str, Any]) -> LmEvalBackend:
     """The lm-eval model class registered as `name`, made with `arguments`."""
+    with _sentences(name):
+        made = _model_class(name)(**arguments)
+    return LmEvalBackend(name, made)
+
+
+def _model_class(name: str) -> Any:
     from lm_eval.api.registry import get_model
 
+    return get_model(name)
+
+
+@contextmanager
+def _sentences(name: str) -> Iterator[None]:
+    """A `UserError` for what a person can mend about a backend."""
     try:
-        made = get_model(name)(**arguments)
+        yield
     except (ImportError, ModuleNotFoundError) as error:
         raise UserError(f"backend {name} needs a package that isn't installed: {error}") from error
     except (KeyError, ValueError) as error:
         raise UserError(f"backend {name} can't be used: {error}", hint="engine and hf are always there") from error
-    return LmEvalBackend(name, made)

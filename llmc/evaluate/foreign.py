@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -61,15 +62,28 @@ def find(names: Sequence[str], folders: Sequence[Path], ours: Iterable[str] = ()
     return manager
 
 
-def evaluate(lm: Any, names: Sequence[str], manager: Any, limit: int | None, seed: int) -> dict[str, Foreign]:
-    """Run lm-eval tasks by name; `manager` is what `find` found them in."""
-    import lm_eval
+def missing_data(names: Sequence[str], manager: Any) -> dict[str, UserError]:
+    """The tasks among `names` that can't be asked, each with the reason: their data are read, nobody is asked."""
+    from lm_eval.tasks import get_task_dict
 
+    found = {}
+    for name in names:
+        try:
+            with _sentences([name]):
+                get_task_dict([name], manager)
+        except UserError as error:
+            found[name] = error
+        except Exception as error:  # a task's own code and the dataset library raise many kinds
+            said = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+            found[name] = UserError(f"task {name} can't be prepared ({said})", hint="mend what it names")
+    return found
+
+
+@contextmanager
+def _sentences(names: Sequence[str]) -> Iterator[None]:
+    """A `UserError` for what a person can mend about lm-eval's tasks."""
     try:
-        found = lm_eval.simple_evaluate(
-            model=lm, tasks=list(names), task_manager=manager, limit=limit, log_samples=True, bootstrap_iters=0,
-            random_seed=seed, numpy_random_seed=seed, torch_random_seed=seed, fewshot_random_seed=seed,
-        )  # fmt: skip
+        yield
     except TemplateError as error:
         raise UserError(
             f"a template of {', '.join(names)} can't be filled in: {str(error).splitlines()[0]}",
@@ -82,6 +96,17 @@ def evaluate(lm: Any, names: Sequence[str], manager: Any, limit: int | None, see
             f"the data of {', '.join(names)} can't be read: {str(error).splitlines()[0]}",
             hint="download the dataset first, or name a local one in the task's file and give its folder",
         ) from error
+
+
+def evaluate(lm: Any, names: Sequence[str], manager: Any, limit: int | None, seed: int) -> dict[str, Foreign]:
+    """Run lm-eval tasks by name; `manager` is what `find` found them in."""
+    import lm_eval
+
+    with _sentences(names):
+        found = lm_eval.simple_evaluate(
+            model=lm, tasks=list(names), task_manager=manager, limit=limit, log_samples=True, bootstrap_iters=0,
+            random_seed=seed, numpy_random_seed=seed, torch_random_seed=seed, fewshot_random_seed=seed,
+        )  # fmt: skip
     return {name: _task(name, found) for name in found["samples"]}
 
 

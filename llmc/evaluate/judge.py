@@ -54,6 +54,13 @@ class Judge(Protocol):
         """What was used, to the hash: two results with different revisions can't be compared."""
         ...
 
+    def check(self, backend: str, tokenizer: Any) -> None:
+        """Raises `UserError` for what would stop it once the answers are there; loads no weights.
+
+        `backend` and `tokenizer` are those of the model under judgement.
+        """
+        ...
+
     def judge(self, cases: Sequence[Case], model: Backend) -> list[Marks]:
         """Marks for each case; `model` is the model under judgement, for judges that ask it something."""
         ...

@@ -9,7 +9,7 @@ from typing import Any
 
 from llmc.errors import UserError
 from llmc.evaluate.journal import Journal
-from llmc.files import replace_text
+from llmc.files import check_place, replace_text
 
 SCHEMA = 1
 IDENTITY = (
@@ -48,7 +48,10 @@ class Run:
 
 
 class RunWriter:
-    """A run under way. What it writes counts only after `finish`, which puts the mark of completeness last."""
+    """A run under way. What it writes counts only after `finish`, which puts the mark of completeness last.
+
+    Nothing is written before `begin`.
+    """
 
     def __init__(self, path: str | Path, *, resume: bool = False) -> None:
         self.path = Path(path)
@@ -63,10 +66,7 @@ class RunWriter:
             if not resume:
                 raise UserError(f"{path} holds a run already", hint="add --resume to go on, or give another --out")
             self.resumed = True
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{path} can't be made: {error.strerror}", hint="give another --out") from error
+        check_place(self.path)
         self._journal: Journal | None = None
 
     @property
@@ -84,6 +84,7 @@ class RunWriter:
     def begin(self, manifest: Mapping[str, Any]) -> None:
         """Record what this run is; where an earlier one is continued, both must be the same."""
         self.check(manifest)
+        self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.path / "manifest.json", {**manifest, "schema": SCHEMA, "complete": False})
 
     def check(self, manifest: Mapping[str, Any]) -> None:

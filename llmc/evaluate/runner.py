@@ -51,6 +51,21 @@ def gather(task: Task, ctx: TaskContext) -> Asked:
     return Asked(task, items, ctx)
 
 
+BYTES_A_LINE, BYTES_A_TOKEN = 1_000, 5
+"""What a line of samples takes beside its texts, and what a token of an answer takes, at most as a rule."""
+
+
+def expected_bytes(asked: Sequence[Asked]) -> int:
+    """About how much of a disk the tasks' answers can fill: each lies in the journal and in the samples."""
+    total = 0
+    for each in asked:
+        for item in each.items:
+            new = sum(ask.max_new_tokens for ask in item.requests if ask.kind == "generate_until")
+            texts = 3 * len(item.requests[0].context)  # the prompt, its question, and what is escaped in them
+            total += texts + 2 * (BYTES_A_LINE + BYTES_A_TOKEN * new)
+    return total
+
+
 def described(asked: Asked, ctx: TaskContext) -> dict[str, Any]:
     """What the manifest says about a task: enough to see whether two runs asked the same."""
     keys = [ask.prompt_key() for item in asked.items for ask in item.requests]

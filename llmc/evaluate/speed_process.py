@@ -18,6 +18,7 @@ from llmc.evaluate.speed import Pass, SpeedSettings, check_room, measure
 from llmc.models.load import load_model, quiet
 from llmc.models.memory import tensor_bytes
 from llmc.models.packed import Kernels
+from llmc.offline import network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,13 +137,14 @@ class ModelProcess:
 def _serve(there: Connection, subject: Subject, settings: SpeedSettings) -> None:
     """Answers requests until the other side closes."""
     try:
-        measured = Measured(subject, settings)
-        while True:
-            what, arguments = there.recv()
-            try:
-                there.send(getattr(measured, what)(*arguments))
-            except (UserError, RuntimeError, MemoryError) as error:
-                there.send(error)
+        with network(allowed=False):
+            measured = Measured(subject, settings)
+            while True:
+                what, arguments = there.recv()
+                try:
+                    there.send(getattr(measured, what)(*arguments))
+                except (UserError, RuntimeError, MemoryError) as error:
+                    there.send(error)
     except (EOFError, KeyboardInterrupt):
         return
 

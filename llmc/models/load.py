@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging as std_logging
-import os
 from pathlib import Path
 from typing import Any, get_args
 
@@ -120,8 +119,3 @@ def quiet() -> None:
     """Turns off the bars and load reports of transformers for this process; a command shows its own progress."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-
-
-def offline() -> None:
-    """Keeps the hub library from the network for this process; a command calls it unless its user asked for a fetch."""
-    os.environ["HF_HUB_OFFLINE"] = "1"

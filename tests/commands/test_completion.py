@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from llmc.commands import _completion as completion
-from llmc.commands._eval_job import SUITES
+from llmc.commands._eval_settings import SUITES
 from llmc.compress._recipe import methods
 from llmc.evaluate.task import Mode, Scale
 

@@ -70,7 +70,7 @@ def test_resuming_with_other_settings_is_refused(recipes, tmp_path, capsys):
 def test_a_mistake_in_the_last_recipe_is_said_before_the_first_ones_work(recipes, tmp_path, capsys):
     (tmp_path / "bad.yaml").write_text("stages:\n- {method: magnitud}\n")
     command = ["run", "mini", "--recipe", recipes / "prune.yaml", "--recipe", tmp_path / "bad.yaml"]
-    code, _, err = llmc(*command, "--out", tmp_path / "out", capsys=capsys)
+    code, _, err = llmc(*command, "--out", tmp_path / "out", *LIMIT, capsys=capsys)
     assert code == Exit.USER and "did you mean 'magnitude'" in err and not (tmp_path / "out").exists()
 
 

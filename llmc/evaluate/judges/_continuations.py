@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from llmc.evaluate.backend import Backend
 from llmc.evaluate.judge import Case, Marks
@@ -22,6 +22,9 @@ class Likelihood:
     def revision(self) -> str:
         """The judge is the model under judgement."""
         return "1"
+
+    def check(self, backend: str, tokenizer: Any) -> None:
+        """It needs nothing."""
 
     def judge(self, cases: Sequence[Case], model: Backend) -> list[Marks]:
         """Marks for the cases that have the text."""

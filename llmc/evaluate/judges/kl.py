@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -39,13 +39,19 @@ class KL:
         """The dense model's weights."""
         return f"dense model sha256 {Checkpoint(needed(self, 'the dense model')).sha256}"
 
+    def check(self, backend: str, tokenizer: Any) -> None:
+        """It reads the distributions of two models with one tokenizer."""
+        folder = Path(needed(self, "the dense model's folder"))
+        if backend != Engine.name:
+            raise UserError("judge kl reads distributions, which only the engine gives", hint="use --backend engine")
+        if tokenizer_sha256(load_tokenizer(folder)) != tokenizer_sha256(tokenizer):
+            raise UserError(f"{folder} has another tokenizer, so its distributions can't be compared token by token")
+
     def judge(self, cases: Sequence[Case], model: Backend) -> list[Marks]:
         """Marks for cases with a dense answer or a reference."""
         folder = Path(needed(self, "the dense model's folder"))
-        if not isinstance(model, Engine):
-            raise UserError("judge kl reads distributions, which only the engine gives", hint="use --backend engine")
-        if tokenizer_sha256(load_tokenizer(folder)) != tokenizer_sha256(model.tokenizer):
-            raise UserError(f"{folder} has another tokenizer, so its distributions can't be compared token by token")
+        assert isinstance(model, Engine)
+        self.check(model.name, model.tokenizer)
         parameters = next(iter(model.network.model.parameters()))
         dense = load_model(folder, dtype=parameters.dtype, device=str(parameters.device))
         other = Engine(dense, model.tokenizer, batch_tokens=model.batch_tokens, max_length=model.max_length)

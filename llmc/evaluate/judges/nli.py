@@ -13,6 +13,7 @@ from llmc.evaluate.backend import Backend
 from llmc.evaluate.judge import Case, Marks, needed
 from llmc.evaluate.task import SHARE, Metric
 from llmc.models.checkpoint import Checkpoint
+from llmc.models.load import load_tokenizer
 
 CHUNK_WORDS = 120
 """Words of the source that a sentence is held against at a time."""
@@ -37,6 +38,18 @@ class NLI:
     def revision(self) -> str:
         """The classifier's weights."""
         return f"{self.argument} sha256 {Checkpoint(needed(self, 'a classifier')).sha256}"
+
+    def check(self, backend: str, tokenizer: Any) -> None:
+        """It needs a classifier with a label for entailment."""
+        from transformers import AutoConfig
+
+        folder = Path(needed(self, "the folder of a classifier for natural-language inference"))
+        try:
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        except Exception as error:  # the library raises many kinds for one cause: it doesn't know this model
+            raise UserError(f"{folder} is no classifier that transformers can load", hint="give another") from error
+        _entailment(folder, config)
+        load_tokenizer(folder)
 
     def judge(self, cases: Sequence[Case], model: Backend) -> list[Marks]:
         """Marks for all cases."""
@@ -74,10 +87,7 @@ def classifier(folder: Path) -> Entails:
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     tokenizer = AutoTokenizer.from_pretrained(folder, **options)
     model = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True, **options).eval()
-    labels = {str(label).lower(): int(i) for i, label in model.config.id2label.items()}
-    wanted = [i for label, i in labels.items() if "entail" in label and "not" not in label]
-    if not wanted:
-        raise UserError(f"{folder} has no label for entailment, only {', '.join(labels)}")
+    wanted = _entailment(folder, model.config)
 
     @torch.no_grad()
     def entails(pairs: Sequence[tuple[str, str]]) -> list[float]:
@@ -86,10 +96,19 @@ def classifier(folder: Path) -> Entails:
             batch = pairs[i : i + BATCH]
             premises, hypotheses = [pair[0] for pair in batch], [pair[1] for pair in batch]
             inputs = tokenizer(premises, hypotheses, truncation="only_first", padding=True, return_tensors="pt")
-            found += torch.softmax(model(**inputs).logits.float(), -1)[:, wanted[0]].tolist()
+            found += torch.softmax(model(**inputs).logits.float(), -1)[:, wanted].tolist()
         return found
 
     return entails
+
+
+def _entailment(folder: Path, config: Any) -> int:
+    """The column of the label for entailment."""
+    labels = {str(label).lower(): int(i) for i, label in config.id2label.items()}
+    wanted = [i for label, i in labels.items() if "entail" in label and "not" not in label]
+    if not wanted:
+        raise UserError(f"{folder} has no label for entailment, only {', '.join(labels)}")
+    return wanted[0]
 
 
 JUDGE = NLI

@@ -6,14 +6,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from lm_eval.utils import simple_parse_args_string
 
 from llmc.errors import UserError
-from llmc.evaluate.backend import Backend, lm_eval_backend
+from llmc.evaluate.backend import Backend, lm_eval_backend, scores_tokens
 from llmc.evaluate.engine import Engine
 from llmc.evaluate.judge import Case, Marks, needed
 from llmc.evaluate.task import SHARE, Ask, Metric
 from llmc.models.checkpoint import Checkpoint
+from llmc.models.config import decoder_config
 from llmc.models.load import load_model, load_tokenizer
 
 PROMPT = (
@@ -49,6 +52,15 @@ class Pairwise:
         """The judge's name, and its weights where they are on this machine."""
         name = needed(self, "a chat model")
         return f"{name} sha256 {Checkpoint(name).sha256}" if Path(name).is_dir() else name
+
+    def check(self, backend: str, tokenizer: Any) -> None:
+        """It needs a chat model that is there, or a class that lm-eval knows."""
+        argument = needed(self, "a chat model's folder, or CLASS:NAME=VALUE,…")
+        if Path(argument).is_dir():
+            decoder_config(argument, dense=False)
+            load_tokenizer(argument)
+        else:
+            scores_tokens(_class_and_arguments(argument)[0])
 
     def judge(self, cases: Sequence[Case], model: Backend) -> list[Marks]:
         """Marks for cases with a dense answer."""
@@ -114,10 +126,15 @@ def _rendered(text: str, judge: Backend) -> str:
 def _judge_model(argument: str) -> Backend:
     if Path(argument).is_dir():
         return Engine(load_model(argument), load_tokenizer(argument))
+    return lm_eval_backend(*_class_and_arguments(argument))
+
+
+def _class_and_arguments(argument: str) -> tuple[str, dict[str, Any]]:
+    """The name of an lm-eval model class and what it is made with."""
     name, colon, rest = argument.partition(":")
     if not colon:
         raise UserError(f"judge model {argument} is neither a folder nor CLASS:NAME=VALUE,…")
-    return lm_eval_backend(name, dict(part.split("=", 1) for part in rest.split(",") if "=" in part))
+    return name, simple_parse_args_string(rest)
 
 
 JUDGE = Pairwise

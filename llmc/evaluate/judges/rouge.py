@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from llmc.evaluate.backend import Backend
 from llmc.evaluate.judge import Case, Marks
@@ -33,6 +33,9 @@ class Rouge:
     def revision(self) -> str:
         """The package's version."""
         return f"rouge-score {version('rouge-score')}, stemmed"
+
+    def check(self, backend: str, tokenizer: Any) -> None:
+        """It needs nothing."""
 
     def judge(self, cases: Sequence[Case], model: Backend) -> list[Marks]:
         """Marks for cases with a reference."""
