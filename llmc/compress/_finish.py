@@ -6,8 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
+from llmc.compress._loadable import left_alone
 from llmc.compress.formats._format import Format, Stored
 from llmc.models.config import read_config
 from llmc.models.skeleton import Skeleton
@@ -36,9 +35,7 @@ def final_config(job: Job, fmt: Format, stored: dict[str, Stored], skeleton: Ske
         config["dtype"] = str(job.dtype).removeprefix("torch.")
         config.pop("torch_dtype", None)
     if stored:
-        written = set(stored)
-        others = [n for n, m in skeleton.model.named_modules() if isinstance(m, nn.Linear) and n not in written]
-        quantization = fmt.config(stored, ignored=others)
+        quantization = fmt.config(stored, ignored=left_alone(skeleton, stored))
         if quantization is not None:
             config["quantization_config"] = quantization
     return config

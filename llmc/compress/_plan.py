@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 
 from llmc.catalog import catalog, pick
+from llmc.compress._finish import final_config
+from llmc.compress._loadable import check_planned, check_source, packed_name
 from llmc.compress._method import Method
 from llmc.compress.formats._format import Format, Stored
 from llmc.data.calibration import Calibration
@@ -72,6 +74,7 @@ def plan(job: Job) -> tuple[Skeleton, Plan]:
     main = max(set(floats), key=floats.count)
     wanted = compute_dtype(job.dtype or main, job.device)
     skeleton = probe if wanted == torch.float32 else Skeleton(job.model, wanted)
+    before = check_source(job, skeleton)
     prefix, blocks = find_blocks(skeleton.model)
     stored: dict[str, Stored] = {}
     for index, block in enumerate(blocks):
@@ -89,6 +92,9 @@ def plan(job: Job) -> tuple[Skeleton, Plan]:
         if expected.module == "linear" or (expected.module == "expert" and expected.bits is not None):
             fmt.refuse(name, expected)
     _check_length(skeleton, job)
+    names = {live: packed_name(skeleton, fmt, live, s.module) for live, s in stored.items()}
+    packed = {name: stored[live] for live, name in names.items() if name is not None}
+    check_planned(job, fmt, packed, skeleton, before, final_config(job, fmt, packed, skeleton))
     return Skeleton(job.model, wanted), Plan(
         format=fmt, matrices=stored, bytes_before=skeleton.checkpoint.n_bytes, compute_dtype=wanted
     )

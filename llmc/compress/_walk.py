@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from llmc.compress._capture import Caller
 from llmc.compress._journal import Journal
 from llmc.compress._live_block import LiveBlock
+from llmc.compress._loadable import packed_name
 from llmc.compress._manifest import MatrixRecord
 from llmc.compress._method import Balances, Compressed, LayerStats, Method, Needs
 from llmc.compress._plan import naming
@@ -244,15 +245,8 @@ class Walk:
 
     def _packed_name(self, index: int, layer: _Layer) -> str | None:
         """The name that a matrix is packed under; None for one that is stored as a plain weight."""
-        kind, live = layer.matrix.kind, f"{self.prefix}.{index}.{layer.matrix.name}"
-        if self._format.name == "dense" or kind in ("conv1d", "custom"):
-            return None
-        if kind == "linear":
-            return (self._skeleton.source_name(live + ".weight") or live).removesuffix(".weight")
-        if self._format.name == "factors":
-            return None
-        experts, number, projection = live.rsplit(".", 2)
-        return self._skeleton.expert_name(experts, int(number), projection)
+        live = f"{self.prefix}.{index}.{layer.matrix.name}"
+        return packed_name(self._skeleton, self._format, live, layer.matrix.kind)
 
     def _as_stored(self, live: str, tensor: Tensor) -> Tensor:
         """`tensor` in the dtype that the checkpoint has it in, or in the one asked for."""
@@ -263,8 +257,8 @@ class Walk:
         return tensor.to(self._dtype or dtype or tensor.dtype)
 
     def _write_rest(self) -> None:
-        """Copies everything outside the blocks (embeddings, norms, head) as it stands."""
-        inside = set(self._skeleton.sources_under(self.prefix + "."))
+        """Copies everything outside the blocks as it stands: embeddings, norms, head, layers that the model lacks."""
+        inside = {s for i in range(len(self._blocks)) for s in self._skeleton.sources_under(f"{self.prefix}.{i}.")}
         names = [name for name in self._skeleton.checkpoint.tensors if name not in inside]
         tensors = self._skeleton.checkpoint.read(names)
         for name, tensor in tensors.items():

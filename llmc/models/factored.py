@@ -39,6 +39,11 @@ class FactoredLinear(nn.Module):
         self.right = nn.Parameter(torch.empty(rank, like.in_features, **kind), requires_grad=False)
         self.bias = like.bias
 
+    @property
+    def weight(self) -> Tensor:
+        """A weight without values, for the models whose own code gives a layer's weight its first values."""
+        return self.left.new_empty((len(self.left), self.right.shape[1]), device="meta")
+
     def forward(self, x: Tensor) -> Tensor:
         return linear(linear(x, self.right), self.left, self.bias)
 

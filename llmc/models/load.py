@@ -13,11 +13,13 @@ from transformers.utils import logging
 from llmc.errors import UserError, unknown
 from llmc.kernels.onednn_linear import use_onednn_
 from llmc.models.checkpoint import Checkpoint
-from llmc.models.config import decoder_config
+from llmc.models.config import decoder_config, read_config
 from llmc.models.factored import factored_options
 from llmc.models.packed import Kernels, packed_options
 from llmc.models.packed_files import NotOurs
 from llmc.models.sparse import sparse_options
+from llmc.models.stock_load import without_buffers
+from llmc.models.unread import extra_predictions, refuse_unread
 
 logger = std_logging.getLogger(__name__)
 
@@ -44,13 +46,15 @@ def load_model(
     them, and logs a warning where it hasn't; "dense" unpacks once, when loading. A quantisation that only transformers
     reads is loaded by it, with a warning that names the reason.
 
-    Every parameter must come from the files: a model with a parameter that transformers would fill at random is
-    refused, because its numbers would look like a measurement.
+    Every parameter must come from the files, and every tensor of the files must have its place: a parameter that
+    transformers would fill at random, or a tensor that it would pass over, is refused, because the numbers would look
+    like a measurement. Layers for multi-token prediction stay unread, with a warning.
     """
     if kernels not in get_args(Kernels):
         raise unknown("kernels", kernels, get_args(Kernels))
-    Checkpoint(directory)
+    checkpoint = Checkpoint(directory)
     decoder_config(directory, dense=False)
+    foreign = False
     try:
         try:
             options = (
@@ -62,6 +66,7 @@ def load_model(
         except NotOurs as reason:
             logger.warning("transformers loads the quantised layers of %s, perhaps dense: %s", directory, reason)
             model, info = _from_pretrained(directory, dtype, {})
+            foreign = True
     except ImportError as error:
         raise UserError(f"{directory} needs a library that is not installed: {str(error).splitlines()[0]}") from error
     missing = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
@@ -70,9 +75,25 @@ def load_model(
             f"{directory} leaves {len(missing)} parameters without values, the first is {missing[0]}",
             hint="its weights don't belong to its config.json, or are in a format this version doesn't read",
         )
+    _check_unread(checkpoint, model, list(info["unexpected_keys"]), foreign=foreign)
     loaded: PreTrainedModel = model.to(device).eval()
     use_onednn_(loaded)
     return loaded
+
+
+def _check_unread(checkpoint: Checkpoint, model: PreTrainedModel, unread: list[str], *, foreign: bool) -> None:
+    """Refuses tensors that nothing read; of a `foreign` quantisation, whose scales llmc doesn't know, it tells."""
+    config = read_config(checkpoint.directory)
+    unread = without_buffers(model, unread)
+    if not foreign:
+        refuse_unread(checkpoint.directory, type(model).__name__, unread, config)
+    elif unread:
+        logger.warning("%d tensors of %s stay unread, the first is %s", len(unread), checkpoint.directory, unread[0])
+    if extra := extra_predictions(checkpoint.tensors, config):
+        logger.warning(
+            "%d tensors of multi-token-prediction layers stay unread (%s and more): they are no part of this model",
+            len(extra), extra[0],
+        )  # fmt: skip
 
 
 def _from_pretrained(directory: str | Path, dtype: torch.dtype | None, options: dict[str, Any]) -> Any:

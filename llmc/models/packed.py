@@ -44,12 +44,16 @@ METHOD = "llmc-packed"
 
 
 class AwaitingCodes(nn.Module):
-    """Stands where a packed layer will be, while transformers reads the rest: it has the bias and no weight."""
+    """Stands where a packed layer will be, while transformers reads the rest: it has the bias and no weight to fill.
+
+    `weight` is there, without values, for the models whose own code gives a layer's weight its first values.
+    """
 
     def __init__(self, like: nn.Linear) -> None:
         super().__init__()
         self.shape = (like.out_features, like.in_features)
         self.dtype = like.weight.dtype
+        self.weight = like.weight.detach().to("meta")
         self.bias = like.bias
 
     def filled(self, weight: torch.Tensor) -> nn.Linear:

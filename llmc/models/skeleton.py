@@ -26,7 +26,7 @@ from transformers.core_model_loading import (
 from llmc.errors import UserError
 from llmc.kernels.onednn_linear import use_onednn_
 from llmc.models.checkpoint import Checkpoint
-from llmc.models.config import decoder_config
+from llmc.models.config import decoder_config, read_config
 
 
 class Skeleton:
@@ -39,9 +39,12 @@ class Skeleton:
     def __init__(self, directory: str | Path, dtype: torch.dtype) -> None:
         self.checkpoint = Checkpoint(directory)
         self.config = decoder_config(directory)
+        self.raw_config = read_config(directory)
         with torch.device("meta"):
             self.model: PreTrainedModel = AutoModelForCausalLM.from_config(self.config, dtype=dtype)
         self.model.eval()
+        self.linears = tuple(n for n, m in self.model.named_modules() if isinstance(m, nn.Linear))
+        """The model's linear layers by name, as loaders find them: before anything is taken apart."""
         use_onednn_(self.model)
         self._sources: dict[str, list[str]] = {}
         """Checkpoint names by the parameter (or the first of several) that they fill."""

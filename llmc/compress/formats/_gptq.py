@@ -53,7 +53,7 @@ def tensors(layer: str, compressed: Compressed, *, less: int) -> dict[str, Tenso
     outputs; scales (groups, out); g_idx (in,) int32, the group of each input.
     """
     grid = grid_of(layer, compressed)
-    if less and bool((grid.zero < less).any()):
+    if less and not grid.zero.is_meta and bool((grid.zero < less).any()):
         raise ValueError(f"{layer} has a zero point of 0, which GPTQ v1 would carry into its neighbour when it is read")
     columns = grid.codes.shape[1]
     size = columns if grid.group_size == -1 else grid.group_size

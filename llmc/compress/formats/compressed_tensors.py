@@ -122,7 +122,8 @@ def _check_experts(stored: Mapping[str, Stored], ignored: Sequence[str]) -> None
             f"the experts have {len(grids)} grids, and transformers reads all experts with one",
             hint="give all experts the same bits and group size",
         )
-    left = [name for name in ignored if ".experts." in name]
+    packed = {name.rpartition(".experts.")[0] for name, s in stored.items() if s.module == "expert"}
+    left = [name for name in ignored if ".experts." in name and name.rpartition(".experts.")[0] in packed]
     if left:
         raise UserError(
             f"{left[0]} stays dense beside quantised layers, and transformers can't load experts stored one by one so",
