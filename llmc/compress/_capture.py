@@ -1,119 +1,215 @@
-"""Finds out how a model calls its blocks: the first hidden states, and the arguments that go with each block.
+"""Runs a model's own forward for every calibration batch at once, each held before the block that is next.
 
-Works by running the model's own forward with recorders in the blocks' places; no architecture is named.
+Whatever a model hands its blocks beside the hidden states (positions, embeddings a layer, keys of an earlier block,
+residual streams), and whatever it does between them, is its own code: no architecture is named, nothing is guessed.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+import hashlib
+import threading
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
+from transformers.cache_utils import Cache
 
 from llmc.errors import UserError
 from llmc.models.skeleton import Skeleton
 
+_local = threading.local()
+"""`run` is the forward that this thread carries, if any."""
 
-class _Stop(Exception):
+
+class _Stop(BaseException):
     pass
 
 
-@dataclass(frozen=True)
-class Call:
-    """How one block is called beside its hidden states."""
+class Run:
+    """One batch on its way through the model: `index` is the block that it waits before, with its arguments."""
 
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+    def __init__(self, forward: Callable[[], Any], n_blocks: int) -> None:
+        self.index, self.args, self.kwargs = -1, (), {}  # type: int, tuple[Any, ...], dict[str, Any]
+        self._forward, self._n_blocks = forward, n_blocks
+        self._answer: Any = None
+        self._failure: BaseException | None = None
+        self._stopped = False
+        self._go, self._waits = threading.Semaphore(0), threading.Semaphore(0)
+        self._thread = threading.Thread(target=self._carry, daemon=True)
 
+    def start(self) -> None:
+        """Runs the forward up to the first block."""
+        self._thread.start()
+        self._arrived()
 
-class _Recorder(nn.Module):
-    """Stands in a block's place, notes its arguments, and passes the hidden states on (or stops)."""
+    def answer(self, out: Any) -> None:
+        """Gives the forward what its block gives back, and lets it run up to the next one."""
+        self._answer = out
+        self._go.release()
+        self._arrived()
 
-    def __init__(self, block: nn.Module, log: list[tuple[Tensor, Call]], *, stop: bool, as_tuple: bool) -> None:
-        super().__init__()
-        self._block, self._log, self._stop, self._as_tuple = [block], log, stop, as_tuple
+    def stop(self) -> None:
+        """Ends the forward where it stands."""
+        if self._thread.is_alive():
+            self._stopped = True
+            self._go.release()
+            self._thread.join()
 
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(self.__dict__["_block"][0], name)
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        rest = dict(kwargs)
-        hidden, others = (args[0], args[1:]) if args else (rest.pop("hidden_states"), ())
-        for name in ("past_key_values", "cache"):  # as transformers called it before 5.24, and since
-            if rest.get(name) is not None:
-                rest[name] = None
-        self._log.append((hidden, Call(others, rest)))
-        if self._stop:
+    def gate(self, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Called in a block's place, in the forward's own thread."""
+        if index != self.index + 1:
+            raise UserError(
+                f"the model calls block {index} after block {self.index}",
+                hint="llmc handles decoders whose blocks run once each, one after the other",
+            )
+        kwargs = {k: None if isinstance(v, Cache) else v for k, v in kwargs.items()}
+        self.index, self.args, self.kwargs = index, args, kwargs
+        self._waits.release()
+        self._go.acquire()
+        if self._stopped:
             raise _Stop
-        return (hidden,) if self._as_tuple else hidden
+        out, self._answer = self._answer, None
+        self.args, self.kwargs = (), {}
+        return out
+
+    def _carry(self) -> None:
+        _local.run = self
+        try:
+            with torch.no_grad():
+                self._forward()
+            self._failure = UserError(
+                f"the model ended after {self.index + 1} of its {self._n_blocks} blocks",
+                hint="llmc handles decoders whose blocks run once each, one after the other",
+            )
+        except _Stop:
+            pass
+        except BaseException as error:
+            self._failure = error
+        finally:
+            self._waits.release()
+
+    def _arrived(self) -> None:
+        self._waits.acquire()
+        if self._failure is not None:
+            raise self._failure
 
 
 class Caller:
-    """Calls the blocks of one model as the model itself would, without running the model.
+    """Calls the blocks of one model as the model itself does, one block at a time for all batches.
 
-    `tokens` are calibration batches; all batches of one size share their masks and positions, which holds because
-    calibration sequences have one length and no padding.
+    The blocks stay where they are; a block that is called by a held forward waits for what it gives back.
     """
 
     def __init__(self, skeleton: Skeleton, blocks: nn.ModuleList, device: str = "cpu") -> None:
         self._model, self._blocks, self._device = skeleton.model, blocks, torch.device(device)
-        self._calls: dict[int, list[Call]] = {}
-        self._as_tuple = False
+        self._runs: list[Run] = []
 
-    @torch.no_grad()
-    def first_hidden(self, batches: list[Tensor], also: int | None = None) -> list[Tensor]:
-        """The inputs of block 0 for each batch of token ids (sequences, length).
+    def start(self, batches: Sequence[Tensor]) -> list[Run]:
+        """A run for each batch of token ids (sequences, length), held before block 0.
 
-        Blocks can then be called with batches of these sizes, and of `also` sequences. The embeddings and block 0
-        must be filled.
+        The embeddings and what else stands outside the blocks must be filled.
         """
-        hidden = []
+        for index, block in enumerate(self._blocks):
+            _put_gate(block, index)
         for tokens in batches:
-            hidden.append(self._record(tokens, through=1)[0][0])
-            if len(tokens) not in self._calls:
-                self._as_tuple = self._gives_tuple(tokens[:1])
-                self._learn(tokens)
-        if also is not None and also not in self._calls:
-            self._learn(batches[0][:also])
-        return hidden
+            run = Run(lambda tokens=tokens: self._model.base_model(input_ids=tokens, use_cache=False), len(self._blocks))  # type: ignore[misc]
+            self._runs.append(run)
+            run.start()
+        return self._runs
 
-    def _learn(self, tokens: Tensor) -> None:
-        self._calls[len(tokens)] = [c for _, c in self._record(tokens, through=len(self._blocks))]
+    def resume(self, index: int, outputs: Sequence[Any]) -> None:
+        """Leads all runs to block `index`, given what the block before it made of each batch."""
+        for run, out in zip(self._runs, outputs, strict=True):
+            for _ in range(index):
+                run.answer(out)
 
-    def _gives_tuple(self, tokens: Tensor) -> bool:
-        """Whether a block gives its hidden states in a tuple."""
-        states, call = self._record(tokens, through=1)[0]
-        return isinstance(self._blocks[0](states, *call.args, **call.kwargs), tuple)
-
-    def _record(self, tokens: Tensor, through: int) -> list[tuple[Tensor, Call]]:
-        log: list[tuple[Tensor, Call]] = []
-        held = list(self._blocks)
-        for i in range(through):
-            self._blocks[i] = _Recorder(held[i], log, stop=i == through - 1, as_tuple=self._as_tuple)
-        try:
-            self._model.base_model(input_ids=tokens, use_cache=False)
-        except _Stop:
-            pass
-        finally:
-            for i in range(through):
-                self._blocks[i] = held[i]
-        if len(log) != through:
-            raise UserError(
-                f"{type(self._model).__name__} called {len(log)} of its {through} blocks in order",
-                hint="llmc handles decoders whose blocks run once each, one after the other",
-            )
-        return log
+    def stop(self) -> None:
+        """Ends all runs."""
+        for run in self._runs:
+            run.stop()
+        self._runs = []
 
     @torch.no_grad()
-    def __call__(self, index: int, hidden: Tensor) -> Tensor:
-        """The output of block `index`, on its device, for `hidden` (sequences, length, width) from anywhere."""
-        call = self._calls[len(hidden)][index]
-        moved = tree_map_only(Tensor, lambda t: t.to(self._device), (hidden, call.args, call.kwargs))
-        out = self._blocks[index](moved[0], *moved[1], **moved[2])
-        result: Tensor = out[0] if isinstance(out, tuple) else out
-        return result
+    def __call__(self, index: int, run: Run) -> Tensor:
+        """The hidden states that block `index` makes of the run's batch, on its device; nothing moves on."""
+        return hidden_of(self._call(index, run, copied=True))
+
+    @torch.no_grad()
+    def advance(self, index: int, run: Run, *, last: bool) -> Any:
+        """All that block `index` gives back, on the CPU; the run goes on to the next block unless it was the `last`."""
+        out = _moved(self._call(index, run, copied=False), torch.device("cpu"))
+        if last:
+            run.stop()
+        else:
+            run.answer(out)
+        return out
+
+    def _call(self, index: int, run: Run, *, copied: bool) -> Any:
+        assert run.index == index
+        args, kwargs = _moved((run.args, run.kwargs), self._device, copied=copied)
+        out = self._blocks[index](*args, **kwargs)
+        if not copied:
+            _moved((run.args, run.kwargs), torch.device("cpu"), copied=False)  # what it left in a shared dictionary
+        return out
+
+
+def _put_gate(block: nn.Module, index: int) -> None:
+    real = block.forward
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        run = getattr(_local, "run", None)
+        return real(*args, **kwargs) if run is None else run.gate(index, args, kwargs)
+
+    block.forward = forward  # type: ignore[method-assign]
+
+
+def hidden_of(out: Any) -> Tensor:
+    """The hidden states in what a block gives back: the thing itself, or the first of several."""
+    result: Tensor = out[0] if isinstance(out, tuple | list) else out
+    return result
+
+
+def first_input(run: Run) -> Tensor:
+    """The hidden states that the next block is given."""
+    found = run.args[0] if run.args else run.kwargs.get("hidden_states")
+    if not isinstance(found, Tensor):
+        found = next(v for v in (*run.args, *run.kwargs.values()) if isinstance(v, Tensor) and v.is_floating_point())
+    return found
+
+
+def _moved(value: Any, device: torch.device, *, copied: bool = True) -> Any:
+    """`value` with its tensors on `device`; dictionaries that a block may write in are the same ones unless `copied`."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, tuple) and not hasattr(value, "_fields"):
+        return tuple(_moved(v, device, copied=copied) for v in value)
+    if isinstance(value, list):
+        return [_moved(v, device, copied=copied) for v in value]
+    if isinstance(value, MutableMapping):
+        made = copy.copy(value) if copied else value
+        for key in list(made):
+            made[key] = _moved(made[key], device, copied=copied)
+        return made
+    return value
+
+
+def fingerprint(run: Run) -> str:
+    """A hash of every number that the next block is called with."""
+    found = hashlib.sha256()
+
+    def add(value: Any) -> None:
+        if isinstance(value, Tensor):
+            found.update(f"{value.dtype}{tuple(value.shape)}".encode())
+            found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        elif isinstance(value, tuple | list):
+            for each in value:
+                add(each)
+        elif isinstance(value, MutableMapping):
+            for key in value:
+                found.update(str(key).encode())
+                add(value[key])
+
+    add((run.args, run.kwargs))
+    return found.hexdigest()

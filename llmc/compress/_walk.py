@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llmc.compress._capture import Caller
+from llmc.compress._capture import Caller, Run, fingerprint, first_input
 from llmc.compress._journal import Journal
 from llmc.compress._live_block import LiveBlock
 from llmc.compress._loadable import packed_name
@@ -34,9 +34,6 @@ from llmc.models.skeleton import Skeleton
 from llmc.ops.accumulate import relative_output_error
 
 logger = logging.getLogger(__name__)
-
-TRIAL_TOKENS = 2048
-"""Calibration tokens that a balancing method tries its scales on, where it needs a module's output."""
 
 Progress = Callable[[int, int, str], None]
 """Called with (blocks done, blocks in all, what is being done)."""
@@ -84,14 +81,20 @@ class Walk:
     @torch.no_grad()
     def run(self, batches: Sequence[Tensor], progress: Progress) -> None:
         """Walks from the first block that the journal doesn't call done to the last."""
+        try:
+            self._run(batches, progress)
+        finally:
+            self._caller.stop()
+
+    def _run(self, batches: Sequence[Tensor], progress: Progress) -> None:
         depth = len(self._blocks)
         if self._journal.n_done == depth:
             return
-        hidden = self._start(batches) if batches else []
+        runs = self._start(batches) if batches else []
+        if self._journal.n_done and runs:
+            runs = self._resumed(runs, batches)
         if self._journal.n_done == 0:
             self._write_rest()
-        elif batches:
-            hidden = self._journal.hidden()
         for index in range(self._journal.n_done, depth):
             progress(index, depth, "statistics")
             name = f"{self.prefix}.{index}"
@@ -102,29 +105,46 @@ class Walk:
             check_understood(block, name)
             layers = {m.name: _Layer(matrix=m, dense=self._stored_weight(m, index)) for m in matrices(block)}
             for number, method in enumerate(self._stages, 1):
-                self._stage(index, method, layers, hidden, last=number == len(self._stages))
+                self._stage(index, method, layers, runs, last=number == len(self._stages))
             progress(index, depth, "writing")
             stored = self._write(index, block, layers)
-            if index + 1 < depth:
+            last = index + 1 == depth
+            outputs = []
+            if not last:
                 progress(index, depth, "outputs")
-                hidden = [self._caller(index, batch).to(batch.device) for batch in hidden]
+                outputs = [self._caller.advance(index, run, last=False) for run in runs]
             records = [self._record(index, layer) for layer in layers.values()]
-            self._journal.block_done(records, stored, hidden if index + 1 < depth else [])
-            self._blocks[index] = nn.Module()
+            state = fingerprint(runs[0]) if outputs else None
+            self._journal.block_done(records, stored, outputs, state)
+            _emptied(block)
         progress(depth, depth, "done")
 
-    def _start(self, batches: Sequence[Tensor]) -> list[Tensor]:
-        """The inputs of block 0, and how every block is called; leaves the embeddings empty again."""
+    def _start(self, batches: Sequence[Tensor]) -> list[Run]:
+        """A run for each batch, held before block 0; leaves the embeddings empty again."""
         head = [name for name in self._head_names() if name not in self._tied()]
-        self._skeleton.fill("", leave=[f"{self.prefix}.", *head])
+        towers = self._skeleton.towers(self.prefix)
+        self._skeleton.fill("", leave=[f"{self.prefix}.", *head, *towers])
         self._skeleton.fill_buffers_outside(self.prefix + ".")
-        self._skeleton.fill(f"{self.prefix}.0.")
-        trial = _trial_size(batches[0]) if any(isinstance(m, Balances) for m in self._stages) else None
-        hidden = self._caller.first_hidden(list(batches), also=trial)
-        self._skeleton.empty_outside(self.prefix + ".")
-        if self._journal.n_done:
-            self._blocks[0] = nn.Module()
-        return hidden
+        runs = self._caller.start(batches)
+        self._skeleton.empty_embeddings()
+        return runs
+
+    def _resumed(self, runs: list[Run], batches: Sequence[Tensor]) -> list[Run]:
+        """The runs before the first block that isn't done; before block 0 where the blocks pass on more than is kept.
+
+        What is kept is the last block's output. A model whose later blocks read more of the earlier ones (shared keys,
+        say) starts over, which the numbers that the next block is called with tell.
+        """
+        try:
+            self._caller.resume(self._journal.n_done, self._journal.outputs())
+            if fingerprint(runs[0]) == self._journal.state:
+                return runs
+        except Exception as error:
+            logger.info("the unfinished run can't be taken up: %s", error)
+        logger.warning("the blocks of this model share more than their outputs: compression starts over")
+        self._caller.stop()
+        self._journal.start_over()
+        return self._start(batches)
 
     def _head_names(self) -> list[str]:
         head = self._skeleton.model.get_output_embeddings()
@@ -137,7 +157,7 @@ class Walk:
         return {name.rpartition(".")[0] + "." for name in names.values()}
 
     def _stage(
-        self, index: int, method: Method, layers: dict[str, _Layer], hidden: Sequence[Tensor], *, last: bool
+        self, index: int, method: Method, layers: dict[str, _Layer], hidden: Sequence[Run], *, last: bool
     ) -> None:
         where = f"{self.prefix}.{index}"
         found = [layer.matrix for layer in layers.values()]
@@ -172,12 +192,12 @@ class Walk:
         method: Balances,
         layers: dict[str, _Layer],
         stats: Mapping[str, LayerStats],
-        hidden: Sequence[Tensor],
+        hidden: Sequence[Run],
     ) -> Mapping[str, LayerStats]:
         """Lets `method` move scales between the layers of the block; the statistics as that has left them."""
         where = f"{self.prefix}.{index}"
         config = self._skeleton.config.get_text_config()
-        trial = hidden[0][: _trial_size(hidden[0])]
+        trial = hidden[0]
         dense = {name: layer.dense for name, layer in layers.items()}
         live = LiveBlock(
             self._blocks[index],
@@ -186,7 +206,7 @@ class Walk:
             stats,
             lambda: self._caller(index, trial),
             head_dim=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
-            width=trial.shape[-1],
+            width=first_input(trial).shape[-1],
             rounded=lambda name, tensor: self._as_stored(f"{where}.{name}", tensor),
         )
         for found in method.balance(live):
@@ -291,9 +311,12 @@ class Walk:
         )
 
 
-def _trial_size(batch: Tensor) -> int:
-    """How many sequences of a batch (sequences, length, …) a balancing method tries its scales on."""
-    return min(len(batch), max(1, TRIAL_TOKENS // batch.shape[1]))
+def _emptied(block: nn.Module) -> None:
+    """Drops a block's weights; held forwards still know the module."""
+    for module in block.modules():
+        module._parameters.clear()
+        module._buffers.clear()
+    block._modules.clear()
 
 
 def _finite(tensor: Tensor) -> bool:

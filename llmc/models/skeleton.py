@@ -164,12 +164,20 @@ class Skeleton:
                 with initialization.guard_torch_init_functions():
                     self.model._init_weights(module)
 
-    def empty_outside(self, prefix: str) -> None:
-        """Drops every parameter that is not below the modules whose name starts with `prefix`."""
-        for name, module in self.model.named_modules():
-            for leaf, parameter in module._parameters.items():
-                if parameter is not None and not f"{name}.{leaf}".startswith(prefix):
-                    module._parameters[leaf] = nn.Parameter(parameter.detach().to("meta"), False)
+    def towers(self, prefix: str) -> list[str]:
+        """Names of whole models beside the decoder that holds the blocks `prefix` (vision, audio): never run here."""
+        inner = [
+            name
+            for name, module in self.model.named_modules()
+            if name and isinstance(module, PreTrainedModel) and not prefix.startswith(name + ".")
+        ]
+        return [f"{name}." for name in inner]
+
+    def empty_embeddings(self) -> None:
+        """Drops the embedding tables, which are needed no more once all tokens are embedded."""
+        for module in self.model.modules():
+            if isinstance(module, nn.Embedding):
+                module.weight = nn.Parameter(module.weight.detach().to("meta"), False)
 
     def stored(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """`tensors` (by live name) under the checkpoint's own names and in its own arrangement."""
