@@ -158,7 +158,7 @@ class Matrix(_Form):
     block: int
     kind: str
     error: float | None
-    sparsity: float | None
+    sparsity: float | None = Field(description="share of zeros; of a quantised matrix, of codes that stand for 0")
     bits_per_weight: float | None
 
 

@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -240,7 +240,7 @@ def _split(run: RunComparison) -> dict[str, Any]:
     }
 
 
-def _heat(matrices: Sequence[Matrix]) -> dict[str, Any]:
+def _heat(matrices: Sequence[Matrix], stages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     known = [m for m in matrices if m.error is not None and m.error > 0]
     worst = sorted(matrices, key=lambda m: -(m.error or 0.0))[:10]
     return {
@@ -248,6 +248,7 @@ def _heat(matrices: Sequence[Matrix]) -> dict[str, Any]:
         "kinds": list(dict.fromkeys(m.kind for m in matrices)),
         "edges": charts.heat_edges(known) if known else [],
         "worst": worst,
+        "zeros": "Zero codes" if any(stage.get("bits") for stage in stages) else "Sparsity",
     }
 
 
