@@ -203,7 +203,7 @@
     return box;
   }
 
-  const nats = (value) => (value === null ? "–" : (value < 0 ? "−" : "") + Math.abs(value).toFixed(2));
+  const nats = (value) => (value === null ? "–" : (value <= -0.005 ? "−" : "") + Math.abs(value).toFixed(2));
 
   // A cell that begins like a formula gets an apostrophe, so that no spreadsheet runs it.
   function quoted(value) {
