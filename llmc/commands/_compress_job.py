@@ -166,7 +166,7 @@ def render(account: Manifest | None, *, as_json: bool) -> None:
     table.add_row("weights on disk", size(totals.bytes_on_disk_before), size(totals.bytes_on_disk))
     table.add_row("parameters", f"{totals.parameters_before:,}", f"{totals.parameters:,}")
     table.add_row("nonzero parameters", "", f"{totals.nonzero_parameters:,}")
-    table.add_row("sparsity of the compressed matrices", "", f"{totals.compressed_sparsity:.2%}")
+    table.add_row(f"{zeros_name(account)} of the compressed matrices", "", f"{totals.compressed_sparsity:.2%}")
     at_best = ", if packed" if account.format == "dense" else ""
     table.add_row(f"bits a weight of the compressed matrices{at_best}", "", f"{totals.compressed_bits_per_weight:.2f}")
     error = totals.mean_relative_output_error
@@ -194,6 +194,11 @@ def describe(account: Manifest) -> str:
             shown.append(f"keeps {stage['rank_ratio']:.0%}")
         words.append(" ".join(shown))
     return " + ".join(words)
+
+
+def zeros_name(account: Manifest) -> str:
+    """What the share of zeros is called: weights at 0 are sparsity, codes that stand for 0 are not."""
+    return "zero codes" if any(stage.get("bits") for stage in account.stages) else "sparsity"
 
 
 def size(n_bytes: int) -> str:

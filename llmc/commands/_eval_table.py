@@ -9,24 +9,54 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+_WIDE = 120
 
-def table(results: Mapping[str, Any]) -> str:
-    """A line a metric: value, 95 % interval, items; then what was wrong with answers, and the dimensions."""
+
+def table(results: Mapping[str, Any], width: int | None = None) -> str:
+    """A line a metric: value, 95 % interval, items; then what was wrong with answers, and the dimensions.
+
+    In a narrow terminal a task's name and note have lines of their own, so that no number is cut.
+    """
+    wide = _columns() if width is None else width
+    narrow = wide < _WIDE
     found = Table(box=None, pad_edge=False, header_style="")
-    for heading, justify in (("task", "left"), ("metric", "left"), ("value", "right"), ("95 % interval", "right")):
-        found.add_column(heading, justify=justify)  # type: ignore[arg-type]
-    found.add_column("n", justify="right")
-    found.add_column("note")
+    headings = [("task", "left"), ("metric", "left"), ("value", "right"), ("95 % interval", "right"), ("n", "right")]
+    for heading, justify in headings[narrow:]:
+        found.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    if not narrow:
+        found.add_column("note", overflow="fold")
+    lines = []
     for name, task in results["tasks"].items():
-        ordered = sorted(task["metrics"].items(), key=lambda pair: pair[0] != task["primary"])
-        for i, (metric, each) in enumerate(ordered):
-            cells = (name if i == 0 else "", metric, number(each["value"]), interval(each["ci95"]), str(each["n"]))
-            found.add_row(*cells, note(task) if i == 0 else "")
+        for i, (metric, each) in enumerate(sorted(task["metrics"].items(), key=lambda pair: _place(name, task, pair[0]))):
+            cells = (metric, number(each["value"]), interval(each["ci95"]), str(each["n"]))
+            lines.append((name if i == 0 else "", cells, note(task) if i == 0 else ""))
     for name, dimension in results.get("dimensions", {}).items():
-        found.add_row(name, "score of 100", number(dimension["score"]), "", "", "")
+        lines.append((name, ("score of 100", number(dimension["score"]), "", ""), ""))
     text = io.StringIO()
-    Console(file=text, width=140, no_color=True).print(found)
+    console = Console(file=text, width=wide, no_color=True)
+    for name, cells, said in lines:
+        if narrow:
+            if name:
+                found.add_row(f"{name}:", "", "", "")
+            if said:
+                found.add_row(f"  {said}", "", "", "")
+            found.add_row(f"  {cells[0]}", *cells[1:])
+        else:
+            found.add_row(name, *cells, said)
+    console.print(found)
     return text.getvalue().rstrip()
+
+
+def _columns() -> int:
+    """The width of the terminal, or of COLUMNS; wide enough for any row where neither is known."""
+    from llmc.commands._progress import table_console
+
+    return max(table_console().width, 40)
+
+
+def _place(name: str, task: Mapping[str, Any], metric: str) -> tuple[bool, bool]:
+    """The metric that the task is called after comes first (a perplexity before its nats), then the primary one."""
+    return metric != name.rpartition("/")[2], metric != task["primary"]
 
 
 def number(value: float | None) -> str:

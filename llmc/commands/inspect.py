@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from llmc.compress._manifest import Manifest, MatrixRecord
 
 
 def inspect(
@@ -18,44 +22,102 @@ def inspect(
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole manifest as JSON.")] = False,
 ) -> None:
-    """Show the manifest of a compressed checkpoint: sparsity, bits and output error of every matrix, and the totals."""
-    from rich.table import Table
-
-    from llmc.commands._compress_job import describe, size
-    from llmc.commands._progress import table_console
+    """Show the manifest of a compressed checkpoint: zeros, bits and output error of every matrix, and the totals."""
     from llmc.compress._manifest import read_manifest
 
     account = read_manifest(directory)
     if as_json:
         typer.echo(account.model_dump_json(indent=2))
         return
-    console = table_console()
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("matrix", "out × in", "sparsity", "bits a weight", "output error", "tokens", "damping", "stored as"):
-        table.add_column(column, justify="left" if column in {"matrix", "stored as"} else "right", no_wrap=True)
     records = account.matrices
     if worst:
         records = sorted(records, key=lambda r: -(r.relative_output_error or 0.0))[:worst]
-    for r in records:
-        error = "–" if r.relative_output_error is None else f"{r.relative_output_error:.3g}"
-        damping = "–" if r.damping is None else f"{r.damping:g}"
-        table.add_row(
-            r.name, f"{r.shape[0]} × {r.shape[1]}", f"{r.sparsity:.2%}", f"{r.bits_per_weight:.2f}", error,
-            f"{r.n_tokens:,}", damping, r.stored_as,
-        )  # fmt: skip
-    console.print(table)
-    t = account.totals
-    typer.echo(
-        f"\n{describe(account)}, from {account.source.model} ({account.source.architecture}, {account.source.dtype})"
-    )
-    typer.echo(f"on disk    {size(t.bytes_on_disk_before)} -> {size(t.bytes_on_disk)}")
-    typer.echo(
-        f"in memory  {size(t.memory_bytes_before)} -> {size(t.memory_bytes)} as stored; stock loaders may unpack it"
-    )
-    typer.echo(f"parameters {t.parameters_before:,} -> {t.parameters:,}, {t.nonzero_parameters:,} not zero")
-    typer.echo(f"sparsity   {t.compressed_sparsity:.2%} of the compressed matrices, {t.sparsity:.2%} of all parameters")
+    _print_matrices(account, records)
+    _print_totals(account, stored_dtypes(directory))
     for sentence in [*account.warnings, *(text for record in account.matrices for text in record.warnings)]:
         typer.echo(f"note: {sentence}")
 
 
+def _print_matrices(account: Manifest, records: Sequence[MatrixRecord]) -> None:
+    """A line a matrix, in 80 columns: what all have in common is said once, above."""
+    from rich.table import Table
+
+    from llmc.commands._compress_job import zeros_name
+    from llmc.commands._progress import table_console
+
+    prefix = _common_prefix([r.name for r in records])
+    columns: dict[str, list[str]] = {
+        "matrix": [r.name[len(prefix) :] for r in records],
+        "out × in": [f"{r.shape[0]} × {r.shape[1]}" for r in records],
+        zeros_name(account): [f"{r.sparsity:.2%}" for r in records],
+        "bits a weight": [f"{r.bits_per_weight:.2f}" for r in records],
+        "output error": ["–" if (e := r.relative_output_error) is None else f"{e:.3g}" for r in records],
+    }
+    for name, values in (
+        ("tokens", [f"{r.n_tokens:,}" for r in records]),
+        ("damping", ["–" if r.damping is None else f"{r.damping:g}" for r in records]),
+        ("stored as", [r.stored_as for r in records]),
+    ):
+        if len(set(values)) > 1:
+            columns[name] = values
+        elif values and values[0] != "–":
+            typer.echo(f"{name:10} {values[0]}, every matrix")
+    if prefix:
+        typer.echo(f"{'names':10} begin with {prefix}")
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
+    for name in columns:
+        table.add_column(name, justify="left" if name in {"matrix", "stored as"} else "right", overflow="fold")
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
+    table_console().print(table)
+
+
+def _common_prefix(names: Sequence[str]) -> str:
+    """What all names begin with, up to a dot."""
+    if len(names) < 2:
+        return ""
+    first, last = min(names), max(names)
+    shared = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    return first[: first.rfind(".", 0, shared) + 1]
+
+
+def _print_totals(account: Manifest, dtypes: dict[str, int]) -> None:
+    from llmc.commands._compress_job import describe, size, zeros_name
+
+    t, source = account.totals, account.source
+    typer.echo(f"\n{describe(account)}, from {source.model} ({source.architecture}, {source.dtype})")
+    typer.echo(f"on disk    {size(t.bytes_on_disk_before)} -> {size(t.bytes_on_disk)}")
+    if dtypes:
+        typer.echo(f"dtypes     {', '.join(f'{name} {size(n)}' for name, n in dtypes.items())}")
+    typer.echo(
+        f"in memory  {size(t.memory_bytes_before)} -> {size(t.memory_bytes)} as stored; stock loaders may unpack it"
+    )
+    typer.echo(f"parameters {t.parameters_before:,} -> {t.parameters:,}, {t.nonzero_parameters:,} not zero")
+    typer.echo(
+        f"{zeros_name(account):10} {t.compressed_sparsity:.2%} of the compressed matrices, {t.sparsity:.2%} of all "
+        "parameters"
+    )
+
+
+def stored_dtypes(directory: Path) -> dict[str, int]:
+    """Bytes of the checkpoint's tensors by the dtype that they are stored in, most first: packed codes are integers."""
+    from math import prod
+
+    from safetensors import SafetensorError, safe_open
+
+    found: dict[str, int] = {}
+    for shard in sorted(directory.glob("*.safetensors")):
+        try:
+            with safe_open(shard, framework="numpy") as file:
+                for name in file.keys():  # noqa: SIM118  (no mapping)
+                    part = file.get_slice(name)
+                    dtype = str(part.get_dtype())
+                    found[dtype] = found.get(dtype, 0) + prod(part.get_shape()) * _BYTES.get(dtype, 1)
+        except (SafetensorError, OSError):
+            return {}  # a manifest can be read without its weights
+    return dict(sorted(found.items(), key=lambda pair: -pair[1]))
+
+
+_BYTES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "BF16": 2, "F16": 2, "I16": 2, "U16": 2}
+"""Bytes of an element; 1 for any other."""
 COMMAND = inspect

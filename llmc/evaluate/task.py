@@ -16,6 +16,8 @@ from llmc.evaluate.estimate import Estimate, Range
 Kind = Literal["generate_until", "loglikelihood", "loglikelihood_rolling"]
 Mode = Literal["fixed", "compat"]
 Scale = Literal["mini", "quick", "full"]
+Channel = Literal["likelihood", "text", "perplexity"]
+"""What a mark rests on: the likelihood of options, generated text, or the likelihood of a whole text."""
 SHARE: Range = (0.0, 1.0)
 FLAGS = ("empty", "unparsed", "refused", "overflowed", "truncated", "repetitive")
 
@@ -185,6 +187,8 @@ class Metric:
     """
     range: Range | None = None
     """What values are possible; left out: all, but of a proportion 0 to 1 and of a gap -1 to 1."""
+    channel: Channel | None = None
+    """What its marks rest on, where a task asks by more than one channel; left out: by the one that it asks."""
 
     @property
     def possible(self) -> Range:
@@ -195,7 +199,8 @@ class Metric:
     def facts(self, estimate: Estimate) -> dict[str, object]:
         """The entry of results.json: the estimate, its interval within the possible values, and how to read it."""
         how = {"direction": self.direction, "chance": self.chance, "kind": self.kind, "range": list(self.possible)}
-        return {**estimate.within(self.possible).as_dict(), **how}
+        channel = {} if self.channel is None else {"channel": self.channel}
+        return {**estimate.within(self.possible).as_dict(), **how, **channel}
 
 
 @dataclass(frozen=True, kw_only=True)

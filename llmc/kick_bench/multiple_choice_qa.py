@@ -51,10 +51,10 @@ class MultipleChoiceQA:
     primary: ClassVar[str] = "acc"
     primary_at: ClassVar[Mapping[str, str]] = {"compat": "letter"}
     metrics: ClassVar[Mapping[str, Metric]] = {
-        "acc": Metric(kind="proportion", chance=0.25),
-        "letter": Metric(kind="proportion", chance=0.25),
-        "invalid": Metric(kind="proportion", direction="lower"),
-        "acc_text": Metric(kind="proportion", chance=0.25),
+        "acc": Metric(kind="proportion", chance=0.25, channel="likelihood"),
+        "letter": Metric(kind="proportion", chance=0.25, channel="text"),
+        "invalid": Metric(kind="proportion", direction="lower", channel="text"),
+        "acc_text": Metric(kind="proportion", chance=0.25, channel="likelihood"),
         **{f"acc_{group}": Metric(kind="proportion", chance=0.25) for group in sorted(set(GROUP.values()))},
     }
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from llmc.evaluate.task import Channel
 from llmc.evaluate.units import turned
 from llmc.evaluate.verdict import Code, Why
 from llmc.evaluate.wording import Word
@@ -40,7 +41,9 @@ class Change(_Form):
     flip_rate: float | None
     answer_change_rate: float | None = Field(description="share of items whose answer is another one, right or wrong")
     noise_flip_rate: float | None = Field(description="flip rate of dense against dense, from compare.noise_run")
-    detectable: float | None = Field(description="smallest change that this many items show in 80 %; of a ratio, above 1")
+    detectable: float | None = Field(
+        description="smallest change that this many items show in 80 %; of a ratio, above 1"
+    )
     needed: int | None = Field(description="items in all that would settle an undecided row")
     route: str = Field(description="how the interval was found")
     bootstrap: tuple[float, float] | None = Field(description="95 % cluster bootstrap of the same change; not decisive")
@@ -74,7 +77,9 @@ class Row(_Form):
     dimension: str | None
     tasks: list[str]
     metric: str
-    unit: str = Field(description="points, % of dense, or × dense (a ratio of perplexities); empty for limits and budgets")
+    unit: str = Field(
+        description="points, % of dense, or × dense (a ratio of perplexities); empty for limits, budgets"
+    )
     asked: str
     tolerance: float | None = Field(
         description="the loss allowed in points or percent, or the greatest ratio; null where the rule has another limit"
@@ -98,6 +103,32 @@ class Row(_Form):
     def gain(self) -> float:
         """The change, turned so that above 0 is better; 0 where there is none. What tables are sorted by."""
         return 0.0 if self.change is None else turned(self.change.value, self.unit)
+
+
+class Option(_Form):
+    """One of the options that competed for an item."""
+
+    text: str
+    dense: float | None = Field(description="joint log-likelihood by dense, nats over all its tokens")
+    compressed: float | None
+
+
+class Flipped(_Form):
+    """An item that flipped, with what was marked of it. Texts are cut; whole ones are in items.jsonl.gz."""
+
+    task: str
+    id: str
+    kind: str
+    marked_by: Channel = Field(description="likelihood of options, generated text, or perplexity of a text")
+    careful: bool = Field(description="of a dimension whose texts are shown only when asked for")
+    question: str
+    gold: str
+    dense: str = Field(description="the option chosen, the text written, or the text's perplexity")
+    compressed: str
+    options: list[Option]
+    right: int | None = Field(description="place of the right option")
+    chosen_dense: int | None
+    chosen_compressed: int | None
 
 
 class Health(_Form):
@@ -127,7 +158,7 @@ class Matrix(_Form):
     block: int
     kind: str
     error: float | None
-    sparsity: float | None
+    sparsity: float | None = Field(description="share of zeros; of a quantised matrix, of codes that stand for 0")
     bits_per_weight: float | None
 
 
@@ -202,6 +233,7 @@ class RunComparison(_Form):
     readings: list[Row] = Field(description="every suite, dimension and task, each judged once")
     rules: list[Row] = Field(description="the policy's rules and budgets")
     health: list[Health]
+    flipped: list[Flipped] = Field(description="the first lost items, dense surest first; empty with --redact")
     matrices: list[Matrix]
     missing: list[str] = Field(description="tasks that only the dense run has")
     extra: list[str] = Field(description="tasks that only this run has")

@@ -155,8 +155,7 @@ def _flips(joined: Joined, pair: TaskPair) -> dict[str, int] | None:
     if measured.difference is None or measured.difference.gained is None:
         return None
     dense, other = measured.dense_marks > 0.5, measured.compressed_marks > 0.5
-    left, right = pair.dense_rows[measured.usable], pair.other_rows[measured.usable]
-    changed = pair.dense.answers[left] != pair.other.answers[right]
+    changed = pair.changed[measured.usable]
     wrong = ~dense & ~other
     return {
         "both_right": int((dense & other).sum()),

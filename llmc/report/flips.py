@@ -7,10 +7,12 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
+from llmc.report.comparison import Flipped
+from llmc.report.flip_text import Text, plain_text, text_of
 from llmc.report.joined import Joined
 from llmc.report.pairs import TaskPair
 
@@ -18,6 +20,12 @@ Kind = Literal["lost", "gained", "other wrong", "lower", "higher"]
 KINDS: tuple[Kind, ...] = ("lost", "gained", "lower", "higher", "other wrong")
 _MOVED = 0.25
 """A graded mark that moved by at least this much counts as flipped."""
+CARE = ("toxicity", "stereotype", "privacy")
+"""Dimensions whose texts are shown only when asked for."""
+SHOWN = 5
+"""Flipped items that the comparison itself holds, for Markdown and terminals …"""
+_A_TASK = 2
+"""… of one task at most so many."""
 
 
 class Flip(NamedTuple):
@@ -63,7 +71,7 @@ def _of_task(joined: Joined, pair: TaskPair, index: int) -> Iterator[tuple[tuple
     change = measured.compressed_marks - measured.dense_marks
     moved = change != 0 if binary else np.abs(change) >= _MOVED
     wrong = (measured.dense_marks <= 0) & (measured.compressed_marks <= 0) if binary else np.zeros_like(moved)
-    other_wrong = wrong & (pair.dense.answers[left] != pair.other.answers[right])
+    other_wrong = wrong & pair.changed[measured.usable]
     serious = 0.0 if _is_bad(measured.difference.high) or pair.name in joined.collapses else 1.0
     for i in np.flatnonzero(moved | other_wrong):
         kind: Kind = "other wrong"
@@ -80,9 +88,9 @@ def _is_bad(high: float | None) -> bool:
     return high is not None and high < 0
 
 
-def texts(joined: Sequence[Joined], flips: Sequence[Flip]) -> list[dict[str, Any]]:
-    """The question, gold answer and both models' answers of each flip, in the order of `flips`."""
-    found: list[dict[str, Any]] = [{} for _ in flips]
+def texts(joined: Sequence[Joined], flips: Sequence[Flip]) -> list[Text]:
+    """What was asked, what is right and what both models made of it, of each flip, in the order of `flips`."""
+    found: dict[int, Text] = {}
     wanted: dict[tuple[int, str], list[int]] = {}
     for position, flip in enumerate(flips):
         wanted.setdefault((flip.run, flip.task), []).append(position)
@@ -91,19 +99,8 @@ def texts(joined: Sequence[Joined], flips: Sequence[Flip]) -> list[dict[str, Any
         dense = pair.dense.texts([flips[p].dense_row for p in positions])
         other = pair.other.texts([flips[p].other_row for p in positions])
         for position, left, right in zip(positions, dense, other, strict=True):
-            found[position] = {
-                "question": str(left.get("question") or left.get("prompt") or ""),
-                "gold": _joined(left.get("gold")),
-                "dense": _joined(left.get("answer")),
-                "compressed": _joined(right.get("answer")),
-            }
-    return found
-
-
-def _joined(value: object) -> str:
-    if isinstance(value, list):
-        return " | ".join(str(part) for part in value)
-    return "" if value is None else str(value)
+            found[position] = text_of(pair, left, right)
+    return [found[position] for position in range(len(flips))]
 
 
 EXCERPT = 300
@@ -111,27 +108,48 @@ EXCERPT = 300
 _MOST_EXCERPTS = 60_000
 
 
-def excerpts(found: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+def excerpts(found: Sequence[Text]) -> list[Text]:
     """The texts cut to what the page holds."""
-    return [{key: str(value)[:EXCERPT] for key, value in text.items()} for text in found]
+    return [text.cut(EXCERPT) for text in found]
 
 
-def write_items(path: Path, joined: Sequence[Joined], flips: Flips, *, redact: bool) -> list[dict[str, str]]:
+def write_items(path: Path, joined: Sequence[Joined], flips: Flips, *, redact: bool) -> list[Text]:
     """Every flip with its whole text, a line each, gzipped without a time so that equal input gives equal bytes.
 
     Gives back the excerpts of the first flips, so that the page needn't read them again.
     """
-    first: list[dict[str, str]] = []
+    first: list[Text] = []
     with path.open("wb") as raw, gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as file:
         for start in range(0, len(flips.items), 2_000):
             block = flips.items[start : start + 2_000]
-            told = [{}] * len(block) if redact else texts(joined, block)
+            told = [] if redact else texts(joined, block)
             if start < _MOST_EXCERPTS:
                 first += excerpts(told)
-            for flip, text in zip(block, told, strict=True):
+            for place, flip in enumerate(block):
                 line = {
                     "run": joined[flip.run].other.label, "task": flip.task, "id": flip.item, "kind": flip.kind,
-                    "margin": flip.margin, **text,
+                    "margin": flip.margin, "marked_by": joined[flip.run].tasks[flip.task].channel,
+                    **({} if redact else told[place].as_dict()),
                 }  # fmt: skip
                 file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
     return first
+
+
+def most_telling(joined: Joined, most: int = SHOWN) -> list[Flipped]:
+    """The first lost items of one run, or other flips where none was lost, with what was marked of them."""
+    items = collect([joined]).items
+    first: list[Flip] = []
+    for flip in [flip for flip in items if flip.kind in ("lost", "lower")] or items:
+        if len(first) < most and sum(other.task == flip.task for other in first) < _A_TASK:
+            first.append(flip)
+    return [
+        Flipped(
+            task=flip.task,
+            id=plain_text(flip.item),
+            kind=flip.kind,
+            marked_by=joined.tasks[flip.task].channel,
+            careful=joined.tasks[flip.task].dimension in CARE,
+            **text.cut(EXCERPT).as_plain(),
+        )
+        for flip, text in zip(first, texts([joined], first), strict=True)
+    ]

@@ -10,6 +10,7 @@ from llmc.evaluate.wording import ORDER, Word, bare, plain, rounded, said
 from llmc.report.comparison import Row, RunComparison
 from llmc.report.rows import worst_first
 
+
 def overall(rows: Sequence[Row]) -> Word:
     """The word of all checks together: the worst of those that the policy neither passes nor waives."""
     left = {row.word for row in rows if row.outcome not in ("pass", "waived")}

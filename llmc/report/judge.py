@@ -14,6 +14,7 @@ from llmc.errors import Exit, UserError
 from llmc.report.budgets import budget_row
 from llmc.report.comparison import Comparison, PolicyFacts, Row, RunComparison
 from llmc.report.facts import health, matrices, run_facts
+from llmc.report.flips import most_telling
 from llmc.report.headline import counts, gate_banner, overall, preference, recommendation, run_headline, tally
 from llmc.report.joined import Joined, join
 from llmc.report.limits import limit_rows
@@ -95,7 +96,7 @@ def refuse_swapped(dense: Run, others: Sequence[Run]) -> None:
 
 
 def refuse_itself(dense: Run, others: Sequence[Run]) -> None:
-    """Raises `UserError` where a run is the dense one: its folder, a link to it, or the same answers of the same weights.
+    """Raises `UserError` where a run is the dense one: its folder, a link to it, or its answers of its weights again.
 
     It would pass everything and say nothing. The dense model evaluated again is compared as long as an answer differs
     (another seed, batch or backend: how much it differs from itself), and noted to have the same weights.
@@ -151,6 +152,7 @@ def _judge_run(joined: Joined, judging: Judging) -> RunComparison:
         readings=readings,
         rules=rules,
         health=[health(joined, task) for task in joined.tasks],
+        flipped=most_telling(joined),
         matrices=matrices(joined.other),
         missing=joined.missing,
         extra=joined.extra,

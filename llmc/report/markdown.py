@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from llmc.evaluate.wording import sign_of
-from llmc.report.comparison import Comparison, Row, RunComparison
+from llmc.report.comparison import Comparison, Flipped, Row, RunComparison
+from llmc.report.flip_text import CHANNELS, option_lines
 from llmc.report.rows import worst_first
 
 MAX_BYTES = 60_000
@@ -19,7 +20,7 @@ def gate_markdown(comparison: Comparison) -> str:
     name = _cell(comparison.policy.name or run.facts.label)
     lines = [f"**llmc gate: {run.word}** · {run.tally} · {_cost(run)} <!-- llmc-gate:{_marker(name)} -->"]
     lines += ["", _text(run.headline), "", *_rule_table(run.rules, _MAX_ROWS), ""]
-    lines += _folded(comparison, run)
+    lines += [*_flipped(run), *_folded(comparison, run)]
     return _capped(lines)
 
 
@@ -35,6 +36,7 @@ def report_markdown(comparison: Comparison) -> str:
     rows = max(_MAX_ROWS // len(comparison.runs), 8)
     for run in comparison.runs:
         lines += [f"## {_text(run.facts.label)}", "", _text(run.headline), "", *_reading_table(run.readings, rows), ""]
+        lines += _flipped(run)
         if run.not_measured:
             lines += ["Not measured: " + _text("; ".join(run.not_measured)) + ".", ""]
         lines += _folded(comparison, run)
@@ -81,6 +83,25 @@ def _reading_table(rows: Sequence[Row], limit: int) -> list[str]:
 
 def _more(rows: Sequence[Row], limit: int) -> list[str]:
     return ["", f"… and {len(rows) - limit} more in the report."] if len(rows) > limit else []
+
+
+def _flipped(run: RunComparison) -> list[str]:
+    """The first flipped items with what was marked: options and likelihoods, but nothing that a model wrote."""
+    if not run.flipped:
+        return []
+    lines = ["<details><summary>Items that flipped, and what was marked</summary>", ""]
+    for item in run.flipped:
+        lines.append(
+            f"- {_text(item.task)} {_text(item.id)}, {item.kind}, by {CHANNELS[item.marked_by]}{_marked(item)}"
+        )
+        lines += [f"  - {_text(line[:160])}" for line in option_lines(item, named=not item.careful)]
+    return [*lines, "", "</details>", ""]
+
+
+def _marked(item: Flipped) -> str:
+    if item.marked_by == "perplexity":
+        return f": {_text(item.dense)} → {_text(item.compressed)}"
+    return ": log-likelihood, dense → compressed" if item.options else ""
 
 
 def _folded(comparison: Comparison, run: RunComparison) -> list[str]:

@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -16,11 +16,11 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from llmc.errors import UserError
-from llmc.evaluate.verdict import Code
 from llmc.evaluate.wording import CODE_OF, ORDER, SIGNS, Word, bare, number, plain, said, sign_of
 from llmc.report import charts
 from llmc.report.comparison import Health, Matrix, Row, RunComparison, Spread
-from llmc.report.flips import EXCERPT, KINDS, Flips, excerpts, texts
+from llmc.report.flip_text import CHANNELS, Text, option_lines
+from llmc.report.flips import CARE, EXCERPT, KINDS, Flips, excerpts, texts
 from llmc.report.judge import Compared
 from llmc.report.runs import PANEL_SHARES
 
@@ -30,8 +30,6 @@ _TOP = 50
 _TOP_EXCERPT = 160
 _TEXT_SHARE = 0.82
 """Of the page's bytes, what texts may take: the index and the tables come first."""
-_CARE = ("toxicity", "stereotype", "privacy")
-"""Dimensions whose texts are shown only when asked for."""
 _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 """Control characters, marks that turn the reading direction, and halves of characters."""
 
@@ -55,7 +53,7 @@ def visible(value: object) -> object:
     return _HIDDEN.sub(lambda match: f"\\u{ord(match.group()):04x}", str(value))
 
 
-def page(compared: Compared, flips: Flips, options: PageOptions, first: Sequence[dict[str, str]] | None = None) -> str:
+def page(compared: Compared, flips: Flips, options: PageOptions, first: Sequence[Text] | None = None) -> str:
     """The whole page. The same comparison gives the same bytes. `first`: excerpts of the first flips, if at hand.
 
     Raises `UserError` when even without any item's text it would be larger than allowed.
@@ -132,12 +130,13 @@ def _items_words(n: int, n_texts: int, options: PageOptions) -> str:
 def _index(compared: Compared, flips: Flips) -> str:
     """All flips, column by column."""
     tasks = {name: i for i, name in enumerate(flips.tasks)}
-    dimensions = {name: pair.dimension for one in compared.joined for name, pair in one.tasks.items() if name in tasks}
+    pairs = {name: pair for one in compared.joined for name, pair in one.tasks.items() if name in tasks}
     columns = {
         "chunk": CHUNK,
         "runs": [one.other.label for one in compared.joined],
         "tasks": flips.tasks,
-        "care": [dimensions.get(name) in _CARE for name in flips.tasks],
+        "care": [pairs[name].dimension in CARE for name in flips.tasks],
+        "channel": [CHANNELS[pairs[name].channel] for name in flips.tasks],
         "kinds": list(KINDS),
         "run": [flip.run for flip in flips.items],
         "task": [tasks[flip.task] for flip in flips.items],
@@ -154,14 +153,18 @@ def _packed(data: object, level: int = 9) -> str:
     return base64.b64encode(gzip.compress(raw, compresslevel=level, mtime=0)).decode()
 
 
-def _blocks(compared: Compared, flips: Flips, spare: int, first: Sequence[dict[str, str]]) -> tuple[list[str], int]:
+def _blocks(compared: Compared, flips: Flips, spare: int, first: Sequence[Text]) -> tuple[list[str], int]:
     """Texts of as many items as fit, in blocks, most telling first."""
     blocks: list[str] = []
     for start in range(0, len(flips.items), CHUNK):
         part = flips.items[start : start + CHUNK]
         known = first[start : start + CHUNK]
         found = known if len(known) == len(part) else excerpts(texts(compared.joined, part))
-        columns = {key: [text[key] for text in found] for key in ("question", "gold", "dense", "compressed")}
+        columns: dict[str, Any] = {
+            key: [getattr(text, key) for text in found] for key in ("question", "gold", "dense", "compressed")
+        }
+        # Texts of one item are few numbers beside many letters, so an item without options costs a zero.
+        columns["options"] = [_packed_options(text) for text in found]
         block = _packed(columns, level=6)
         spare -= len(block) + 80
         if spare < 0:
@@ -170,12 +173,19 @@ def _blocks(compared: Compared, flips: Flips, spare: int, first: Sequence[dict[s
     return blocks, len(flips.items)
 
 
+def _packed_options(text: Text) -> list[object] | int:
+    """Each option with both likelihoods, then the places of the right one and of both choices; 0 without options."""
+    if not text.options:
+        return 0
+    return [[list(option) for option in text.options], text.right, text.chosen_dense, text.chosen_compressed]
+
+
 def _top(compared: Compared, flips: Flips, options: PageOptions) -> list[dict[str, Any]]:
     """The first items as plain rows, for readers without scripts and for print."""
     first = flips.items[:_TOP]
-    told: list[dict[str, Any] | None] = [None] * len(first)
+    told: list[Text | None] = [None] * len(first)
     if not options.redact:
-        told = [{key: _cut(value) for key, value in text.items()} for text in texts(compared.joined, first)]
+        told = [text.cut(_TOP_EXCERPT) for text in texts(compared.joined, first)]
     return [
         {
             "run": compared.joined[flip.run].other.label,
@@ -183,15 +193,13 @@ def _top(compared: Compared, flips: Flips, options: PageOptions) -> list[dict[st
             "id": flip.item,
             "kind": flip.kind,
             "margin": flip.margin,
-            "care": compared.joined[flip.run].tasks[flip.task].dimension in _CARE,
+            "care": compared.joined[flip.run].tasks[flip.task].dimension in CARE,
+            "channel": CHANNELS[compared.joined[flip.run].tasks[flip.task].channel],
             "text": text,
+            "options": [] if text is None else option_lines(text),
         }
         for flip, text in zip(first, told, strict=True)
     ]
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _TOP_EXCERPT else text[:_TOP_EXCERPT] + "…"
 
 
 # ---- words for the template ------------------------------------------------------------------------------------
@@ -232,7 +240,7 @@ def _split(run: RunComparison) -> dict[str, Any]:
     }
 
 
-def _heat(matrices: Sequence[Matrix]) -> dict[str, Any]:
+def _heat(matrices: Sequence[Matrix], stages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     known = [m for m in matrices if m.error is not None and m.error > 0]
     worst = sorted(matrices, key=lambda m: -(m.error or 0.0))[:10]
     return {
@@ -240,6 +248,7 @@ def _heat(matrices: Sequence[Matrix]) -> dict[str, Any]:
         "kinds": list(dict.fromkeys(m.kind for m in matrices)),
         "edges": charts.heat_edges(known) if known else [],
         "worst": worst,
+        "zeros": "Zero codes" if any(stage.get("bits") for stage in stages) else "Sparsity",
     }
 
 

@@ -15,7 +15,7 @@ from llmc.evaluate.estimate import Estimate, Range
 from llmc.evaluate.gaps import upright
 from llmc.evaluate.intervals import cluster_mean, share_interval
 from llmc.evaluate.paired import Difference, paired_difference
-from llmc.evaluate.task import SHARE
+from llmc.evaluate.task import SHARE, Channel
 from llmc.evaluate.units import RATIO, Unit
 from llmc.report.policy import CompareSection
 from llmc.report.runs import MetricFacts, Run, TaskResult
@@ -137,6 +137,26 @@ class TaskPair:
         """Cluster codes of the paired items."""
         names = np.asarray([self.dense.clusters[row] for row in self.dense_rows], dtype=object)
         return np.unique(names, return_inverse=True)[1].astype(np.int64) if names.size else self.dense_rows
+
+    @cached_property
+    def channel(self) -> Channel:
+        """What the marks of the primary metric rest on; a run of before llmc wrote it tells by what it asked."""
+        declared = self.dense_result.metrics[self.primary].channel
+        if declared is not None:
+            return declared
+        if self.primary in (NATS, "bits_per_byte"):
+            return "perplexity"
+        chosen = bool((self.dense.choices >= 0).any())
+        asks_options_only = chosen and not self.dense.generated.any()
+        return "likelihood" if asks_options_only or (chosen and self.primary.endswith("_choice")) else "text"
+
+    @cached_property
+    def changed(self) -> NDArray[np.bool_]:
+        """Which paired items have another answer: another option chosen, where options compete, else another text."""
+        column = "choices" if self.channel == "likelihood" else "answers"
+        left, right = getattr(self.dense, column), getattr(self.other, column)
+        found: NDArray[np.bool_] = left[self.dense_rows] != right[self.other_rows]
+        return found
 
     def called(self, name: str) -> str:
         """A metric's name among the marks: `primary` is the task's own, a perplexity is paired by its logarithm."""

@@ -10,6 +10,7 @@ from llmc.report.comparison import Row
 from llmc.report.rows import Judging
 from llmc.report.subjects import Subject
 
+
 class Said(NamedTuple):
     """A verdict in words."""
 

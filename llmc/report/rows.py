@@ -14,7 +14,7 @@ from llmc.evaluate.intervals import cluster_sums
 from llmc.evaluate.mcnemar import mcnemar_mid_p, sign_flip_p
 from llmc.evaluate.paired import Difference
 from llmc.evaluate.units import RATIO, shown, shown_edges
-from llmc.evaluate.verdict import CODES, Code, Verdict, settle
+from llmc.evaluate.verdict import CODES, Verdict, settle
 from llmc.evaluate.wording import ORDER, Word, counts, estimate, points, sentence, too_little, word_of
 from llmc.report.comparison import Change, Outcome, Row, Score
 from llmc.report.joined import Joined
@@ -122,7 +122,7 @@ def _row(joined: Joined, found: Found, tolerance: Tolerance, verdict: Verdict, r
         word=word,
         why=verdict.why,
         sentence=sentence(evidence, verdict, limits, found.unit, word),
-        found=_found_words(joined, found, verdict),
+        found=_found_words(joined, found, verdict, (dense, compressed)),
         notes=list(found.notes) + _route_notes(evidence.difference),
         outcome="pass",
         waiver=None,
@@ -132,13 +132,16 @@ def _row(joined: Joined, found: Found, tolerance: Tolerance, verdict: Verdict, r
     )
 
 
-def _found_words(joined: Joined, found: Found, verdict: Verdict) -> str:
+def _found_words(joined: Joined, found: Found, verdict: Verdict, levels: tuple[Score | None, Score | None]) -> str:
     evidence = found.evidence
     if verdict.code == "collapsed":
         return evidence.collapse or "collapsed"
     if verdict.code == "not-compared" or evidence.difference is None:
         return evidence.not_compared or "nothing to compare"
-    words = [estimate(evidence.difference, evidence.margin, found.unit), counts(evidence.difference).rstrip(".")]
+    words = [estimate(evidence.difference, evidence.margin, found.unit)]
+    if found.unit == RATIO and levels[0] is not None and levels[1] is not None:
+        words.append(f"{levels[0].value:.4g} → {levels[1].value:.4g}")
+    words.append(counts(evidence.difference).rstrip("."))
     # Else an interval well inside what is allowed, and "undecided" beside it, would contradict each other.
     words += [why] if (why := too_little(evidence, verdict, joined.policy.stats.limits())) else []
     return "; ".join(words)
@@ -201,8 +204,7 @@ def _change(joined: Joined, found: Found, d: Difference, verdict: Verdict, rule:
     if single is not None:
         pair = joined.tasks[single]
         if pair.n_paired:
-            changed = pair.dense.answers[pair.dense_rows] != pair.other.answers[pair.other_rows]
-            answers = float(changed.mean())
+            answers = float(pair.changed.mean())
         noise = noise_flip_rate(joined, single)
     value = shown(d.value, unit)
     low, high = shown_edges(*(d.shown or (None, None)), unit)

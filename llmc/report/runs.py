@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from llmc.errors import UserError
 from llmc.evaluate.estimate import Range
-from llmc.evaluate.task import Metric
+from llmc.evaluate.task import Channel, Metric
 from llmc.report.samples import Samples, load_samples
 
 SCHEMA = 1
@@ -84,6 +84,7 @@ class MetricFacts(_Form):
     kind: Literal["proportion", "mean", "gap", "statistic"] = "mean"
     range: Range | None = None
     """What values are possible; runs of before llmc wrote it have none."""
+    channel: Channel | None = None
 
     @property
     def possible(self) -> Range:

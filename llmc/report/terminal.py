@@ -13,6 +13,7 @@ from llmc.errors import unknown
 from llmc.evaluate.units import RATIO
 from llmc.evaluate.wording import Word, bare, plain, sign_of
 from llmc.report.comparison import Change, Comparison, Row, RunComparison
+from llmc.report.flip_text import CHANNELS, option_lines
 
 _STYLES: dict[Word, str] = {
     "PASS": "blue",
@@ -21,6 +22,8 @@ _STYLES: dict[Word, str] = {
     "COLLAPSED": "bold reverse",
     "NOT COMPARED": "magenta",
 }
+_MOST = 160
+"""Characters of an item's text."""
 _WIDE = 110
 """Columns from which on a row stands on a line; a narrower terminal gets a block for each, so that nothing is cut."""
 
@@ -32,6 +35,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         others = [row for row in run.rules if (row.rule, row.level, row.name) not in in_readings]
         _print_rows(run.facts.label, [*run.readings, *others], console, rules=False)
         _say(run.headline + "\n", console)
+        _print_flipped(run, console)
     if len(comparison.runs) > 1:
         _say(comparison.recommendation, console)
     for note in comparison.notes:
@@ -76,9 +80,31 @@ def _print_rows(title: str, rows: Sequence[Row], console: Console, *, rules: boo
     console.print(table)
 
 
+def _print_flipped(run: RunComparison, console: Console) -> None:
+    """The first flipped items, with what was marked of each: options and likelihoods, or both texts."""
+    for item in run.flipped:
+        head = f"{item.kind}: {plain(item.task)} {item.id}, marked by {CHANNELS[item.marked_by]}"
+        lines = [] if item.careful else [f"question: {item.question}"]
+        if item.options:
+            lines += option_lines(item, named=not item.careful)
+        elif not item.careful:
+            lines += [f"gold: {item.gold}", f"dense: {item.dense}", f"compressed: {item.compressed}"]
+        console.print(escape(_one_line(head)), highlight=False)
+        for line in lines:
+            console.print(Padding(escape(_one_line(line)), (0, 0, 0, 4)), highlight=False)
+    if run.flipped:
+        console.print()
+
+
+def _one_line(text: str) -> str:
+    """Text of models and data on one line, without anything that could steer a terminal."""
+    words = " ".join(text.split())
+    return "".join(ch if ch.isprintable() else "\N{REPLACEMENT CHARACTER}" for ch in words)[:_MOST]
+
+
 def _named(row: Row) -> str:
-    """A row's name without its rule: a suite's says that it is the whole."""
-    return f"{plain(row.name)} as a whole" if row.level == "suite" else plain(row.name)
+    """A row's name without its rule: a suite's says that it is the whole, and tasks' are told from dimensions'."""
+    return f"{row.name} as a whole" if row.level == "suite" else row.name
 
 
 def _print_blocks(title: str, rows: Sequence[Row], console: Console, *, rules: bool) -> None:
@@ -113,7 +139,9 @@ def _arithmetic(change: Change, unit: str) -> list[str]:
     value = bare(change.value, unit, places)
     lines = [f"change    {value} {unit} over {change.n:,} items in {change.n_clusters:,} clusters"]
     if change.low is not None and change.high is not None:
-        lines.append(f"interval  {bare(change.low, unit, places)} to {bare(change.high, unit, places)} ({change.route})")
+        lines.append(
+            f"interval  {bare(change.low, unit, places)} to {bare(change.high, unit, places)} ({change.route})"
+        )
     if change.bootstrap is not None:
         low, high = change.bootstrap
         lines.append(f"bootstrap {bare(low, unit, places)} to {bare(high, unit, places)} (drawn, not decisive)")

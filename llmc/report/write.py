@@ -25,6 +25,11 @@ def to_json(comparison: Comparison) -> str:
     return json.dumps(data, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 
 
+def redacted(comparison: Comparison) -> Comparison:
+    """The comparison without any item's text."""
+    return comparison.model_copy(update={"runs": [run.model_copy(update={"flipped": []}) for run in comparison.runs]})
+
+
 def write_report(compared: Compared, out: Path, options: PageOptions, *, overwrite: bool) -> list[Path]:
     """The four files of a report in a new directory; an old one is replaced only when asked.
 
@@ -45,8 +50,9 @@ def write_report(compared: Compared, out: Path, options: PageOptions, *, overwri
         flips = collect(compared.joined)
         first = write_items(begun / ITEMS, compared.joined, flips, redact=options.redact)
         write_text(begun / PAGE, page(compared, flips, options, first))
-        write_text(begun / MARKDOWN, report_markdown(compared.comparison) + "\n")
-        write_text(begun / JSON_FILE, to_json(compared.comparison))
+        plain = redacted(compared.comparison) if options.redact else compared.comparison
+        write_text(begun / MARKDOWN, report_markdown(plain) + "\n")
+        write_text(begun / JSON_FILE, to_json(plain))
         for name in names:
             (begun / name).replace(out / name)
     finally:

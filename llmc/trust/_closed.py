@@ -45,9 +45,9 @@ def exact(item: Item, text: str) -> Reading:
 def metrics(chance: float | None) -> dict[str, Metric]:
     """How to read the metrics of a closed task whose guesses score `chance`."""
     return {
-        "acc_choice": Metric(kind="proportion", chance=chance),
-        "acc_choice_norm": Metric(kind="proportion", chance=chance),
-        "acc": Metric(kind="proportion"),
+        "acc_choice": Metric(kind="proportion", chance=chance, channel="likelihood"),
+        "acc_choice_norm": Metric(kind="proportion", chance=chance, channel="likelihood"),
+        "acc": Metric(kind="proportion", channel="text"),
         "acc_valid": Metric(kind="proportion", chance=chance),
         "calibration_error": Metric(direction="lower", kind="statistic", range=SHARE),
         **panel.METRICS,

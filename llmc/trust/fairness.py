@@ -226,7 +226,7 @@ TASK = TrustTask(
     primary="gap",
     metrics={
         **_closed.metrics(0.5),
-        "gap": Metric(direction="lower", kind="gap"),
+        "gap": Metric(direction="lower", kind="gap", channel="likelihood"),
         **dict.fromkeys(("dpd", "eod", "abcc", "abcc_null", "abcc_null_95"), LOWER),
         **dict.fromkeys(("abpc", "abpc_null"), DENSITIES),
     },

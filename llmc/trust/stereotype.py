@@ -235,9 +235,9 @@ TASK = TrustTask(
     primary_at={"compat": "unbiased"},
     metrics=_open.metrics(
         {
-            "unbiased": HIGHER,
+            "unbiased": Metric(range=SHARE, channel="text"),
             "unbiased_valid": HIGHER,
-            "unbiased_choice": HIGHER,
+            "unbiased_choice": Metric(range=SHARE, channel="likelihood"),
             "agree": LOWER,
             "agree_choice": LOWER,
             "no_response": LOWER,

@@ -60,7 +60,7 @@ def test_the_index_holds_every_flip_and_the_blocks_their_texts(compared, text):
     blocks = [unpacked(b) for b in re.findall(r'class="text">([^<]+)<', text)]
     assert sum(len(b["question"]) for b in blocks) == len(flips.items)
     told = texts(compared.joined, flips.items[:3])
-    assert blocks[0]["dense"][:3] == [t["dense"] for t in told]
+    assert blocks[0]["dense"][:3] == [t.dense for t in told]
 
 
 def test_flips_are_those_of_the_files_and_lost_ones_that_dense_was_sure_of_come_first(compared, family):

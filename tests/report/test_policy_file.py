@@ -60,7 +60,7 @@ RULE = '{{ id = "knowledge", suite = "kick", {} }}'
             "can be a verdict that passes",
         ),
         ('rule = [{ id = "a", tolerance = { points = 1 }, require = ["lost"] }]', "can be a verdict that passes"),
-    ("[decide]\nundecided = 'shrug'", "undecided = 'shrug': input should be 'fail', 'warn' or 'pass'"),
+        ("[decide]\nundecided = 'shrug'", "undecided = 'shrug': input should be 'fail', 'warn' or 'pass'"),
         ("schema = 2", "schema"),
         ("a = ", "gate.toml"),
     ],

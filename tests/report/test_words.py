@@ -91,7 +91,9 @@ def test_every_output_says_the_same_words_the_same_number_of_times(judge, runs, 
     rules = re.search(r'<table class="rules">.*?</table>', text, re.DOTALL).group()
     readings = "".join(re.findall(r'<table class="changes">.*?</table>', text, re.DOTALL))
     for part in (rules, readings):
-        assert Counter(re.findall(rf'<td data-k="Verdict"><span[^>]*><span[^>]*>.</span> ({WORD})</span>', part)) == wanted
+        assert (
+            Counter(re.findall(rf'<td data-k="Verdict"><span[^>]*><span[^>]*>.</span> ({WORD})</span>', part)) == wanted
+        )
     assert of_tally(rules) == wanted
     lines = github_annotations(comparison)
     assert of_tally(lines[0]) == wanted
@@ -125,7 +127,9 @@ def test_a_shown_loss_comes_before_what_could_not_be_compared_before_undecided(c
     assert sum(counts(rows).values()) == len(rows)
 
 
-@pytest.mark.parametrize("codes", itertools.product([Exit.OK, Exit.LOST, Exit.UNDECIDED, Exit.NOT_COMPARABLE], repeat=2))
+@pytest.mark.parametrize(
+    "codes", itertools.product([Exit.OK, Exit.LOST, Exit.UNDECIDED, Exit.NOT_COMPARABLE], repeat=2)
+)
 def test_the_exit_code_of_several_runs_follows_the_same_order(codes):
     order = [Exit.LOST, Exit.NOT_COMPARABLE, Exit.UNDECIDED, Exit.OK]
     assert worst_exit(codes) == order[min(order.index(code) for code in codes)]

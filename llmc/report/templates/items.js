@@ -34,6 +34,7 @@
     if (state.hay[i] === undefined) {
       const parts = [state.items.id[i]];
       for (const name of ["question", "gold", "dense", "compressed"]) parts.push(field(i, name) || "");
+      for (const option of (field(i, "options") || [[]])[0]) parts.push(option[0]);
       state.hay[i] = parts.join("\n").toLowerCase();
     }
     return state.hay[i];
@@ -164,6 +165,7 @@
     const d = state.items, body = $("d-body");
     $("d-title").textContent = visible(d.tasks[d.task[i]] + " · " + d.id[i]);
     body.replaceChildren(make("p", "", d.runs[d.run[i]] + " · " + d.kinds[d.kind[i]] + " · dense sure: " + sure(i)));
+    body.append(make("p", "", "What was marked: " + d.channel[d.task[i]] + "."));
     if (field(i, "question") === undefined) body.append(make("p", "note", "The text of this item did not fit into the page: it is in items.jsonl.gz."));
     else if (care(i)) {
       const show = make("button", "", "Show text");
@@ -179,9 +181,29 @@
     const section = (name, node) => body.append(make("h3", "", name), node);
     section("Question", marked([[0, field(i, "question")]], "ins"));
     section("Gold", marked([[0, field(i, "gold")]], "ins"));
+    if (field(i, "options")) { section("Options", likelihoods(field(i, "options"))); return; }
     section("Dense", marked(left, "del", dense.slice(DIFF)));
     section("Compressed", marked(right, "ins", other.slice(DIFF)));
   }
+
+  // Joint log-likelihoods of the options, and which of them is right, dense's choice and compressed's.
+  function likelihoods([options, right, dense, other]) {
+    const table = make("table", "options"), head = make("tr"), box = make("div", "wide");
+    for (const name of ["Option", "Dense, nats", "Compressed, nats", ""]) head.append(make("th", "", name));
+    table.append(head);
+    options.forEach(([name, a, b], k) => {
+      const row = make("tr", k === right ? "right" : ""), marks = [];
+      if (k === right) marks.push("gold");
+      if (k === dense) marks.push("dense’s choice");
+      if (k === other) marks.push("compressed’s choice");
+      row.append(make("td", "", name), make("td", "n", nats(a)), make("td", "n", nats(b)), make("td", "", marks.join(", ")));
+      table.append(row);
+    });
+    box.append(table, make("p", "note", "Log-likelihood of the whole option after the question: the highest is the choice."));
+    return box;
+  }
+
+  const nats = (value) => (value === null ? "–" : (value <= -0.005 ? "−" : "") + Math.abs(value).toFixed(2));
 
   // A cell that begins like a formula gets an apostrophe, so that no spreadsheet runs it.
   function quoted(value) {
@@ -189,11 +211,13 @@
     return '"' + (/^[=+\-@\t]/.test(text) ? "'" : "") + text.replaceAll('"', '""') + '"';
   }
 
+  const spelled = (found) => (found ? found[0].map(([name, a, b]) => name + ": " + nats(a) + " → " + nats(b)).join("; ") : "");
+
   function save() {
-    const d = state.items, lines = ["run,task,item,kind,dense sure,question,gold,dense,compressed"];
+    const d = state.items, lines = ["run,task,item,kind,dense sure,marked by,question,gold,dense,compressed,options"];
     for (const i of state.shown) {
       const texts = ["question", "gold", "dense", "compressed"].map((name) => field(i, name));
-      lines.push([d.runs[d.run[i]], d.tasks[d.task[i]], d.id[i], d.kinds[d.kind[i]], d.margin[i] < 0 ? "" : d.margin[i], ...texts].map(quoted).join(","));
+      lines.push([d.runs[d.run[i]], d.tasks[d.task[i]], d.id[i], d.kinds[d.kind[i]], d.margin[i] < 0 ? "" : d.margin[i], d.channel[d.task[i]], ...texts, spelled(field(i, "options"))].map(quoted).join(","));
     }
     const link = make("a");
     link.href = URL.createObjectURL(new Blob([lines.join("\r\n")], { type: "text/csv" }));
