@@ -171,6 +171,7 @@ def sample(
         "choice": marked.choice,
         "options": None if marked.options is None else list(marked.options),
         "loglikelihoods": None if marked.loglikelihoods is None else list(marked.loglikelihoods),
+        "by_mark": {name: list(values) for name, values in marked.by_mark.items()},
         "marks": dict(marked.marks),
         "flags": dict(flags),
         "kl": marked.kl,

@@ -129,6 +129,12 @@ def likeliest(loglikelihoods: Sequence[float | None]) -> int | None:
     return known.index(max(known)) if known and len(known) == len(loglikelihoods) else None
 
 
+def by_length(loglikelihoods: Sequence[float | None], options: Sequence[str]) -> tuple[float | None, ...]:
+    """Each log-likelihood a character of its option, as lm-eval's `acc_norm` compares free texts."""
+    pairs = zip(loglikelihoods, options, strict=True)
+    return tuple(None if value is None else value / max(1, len(text)) for value, text in pairs)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Item:
     """One question with everything that marking it needs."""
@@ -158,7 +164,9 @@ class Marked:
     choice: int | None = None
     options: tuple[str, ...] | None = None
     loglikelihoods: tuple[float | None, ...] | None = None
-    """One an option, in natural logarithms; None for one that is no finite number."""
+    """One an option, joint over its tokens, in natural logarithms; None for one that is no finite number."""
+    by_mark: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+    """One an option, for each mark that chooses by something else: another text's likelihood, or that a character."""
     kl: float | None = None
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 from llmc.data.pinned import read
 from llmc.errors import UserError
 from llmc.evaluate.estimate import Estimate
-from llmc.evaluate.task import Answer, Ask, Item, Marked, Metric, Scored, TaskContext, likeliest
+from llmc.evaluate.task import Answer, Ask, Item, Marked, Metric, Scored, TaskContext, by_length, likeliest
 from llmc.kick_bench._averages import average, averages
 from llmc.kick_bench._subjects import GROUP
 from llmc.kick_bench._subsets import in_turn, mini, rank
@@ -39,7 +39,7 @@ class MultipleChoiceQA:
 
     `acc`: the likeliest of " A" to " D" is right, with lm-eval's `mmlu` prompt in `fixed`. `letter`: the letter that
     the model writes is right; what isn't a letter counts as wrong, and in `invalid`. So acc - letter is loss of form,
-    not of knowledge. `acc_text` (mini): the likeliest option by its own text, asked without the list. In `compat` the
+    not of knowledge. `acc_text` (mini): the likeliest option by its own text, asked without the list; `acc_text_norm`: the same a character. In `compat` the
     prompt and the rule (last character of the text) are the published script's.
     """
 
@@ -55,6 +55,7 @@ class MultipleChoiceQA:
         "letter": Metric(kind="proportion", chance=0.25, channel="text"),
         "invalid": Metric(kind="proportion", direction="lower", channel="text"),
         "acc_text": Metric(kind="proportion", chance=0.25, channel="likelihood"),
+        "acc_text_norm": Metric(kind="proportion", chance=0.25, channel="likelihood"),
         **{f"acc_{group}": Metric(kind="proportion", chance=0.25) for group in sorted(set(GROUP.values()))},
     }
 
@@ -79,8 +80,10 @@ class MultipleChoiceQA:
         letter = (text[-1:] or _last(item)) if item.meta["published"] else _letter(text)
         marks["letter"] = float(letter == item.gold)
         marks["invalid"] = float(letter not in LETTERS[:n])
-        if by_text := [answer.loglikelihood for answer in answers[n + 1 :]]:
-            marks["acc_text"] = _right(likeliest(by_text), item)
+        by_mark: dict[str, tuple[float | None, ...]] = {}
+        if by_text := tuple(answer.loglikelihood for answer in answers[n + 1 :]):
+            by_mark = {"acc_text": by_text, "acc_text_norm": by_length(by_text, item.meta["options"])}
+            marks |= {name: _right(likeliest(values), item) for name, values in by_mark.items()}
         return Marked(
             marks=marks,
             # By likelihood there always is an answer: only where the letter decides can it be missing.
@@ -89,6 +92,7 @@ class MultipleChoiceQA:
             choice=choice,
             options=item.meta["options"],
             loglikelihoods=likelihoods,
+            by_mark=by_mark,
         )
 
     def summarise(self, scored: Sequence[Scored]) -> Mapping[str, Estimate]:

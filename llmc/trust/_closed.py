@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from llmc.evaluate.estimate import Estimate
-from llmc.evaluate.task import SHARE, Answer, Item, Marked, Metric, Scored
+from llmc.evaluate.task import SHARE, Answer, Item, Marked, Metric, Scored, by_length, likeliest
 from llmc.trust import _panel as panel
 from llmc.trust._balance import mean_mark, scaled
 from llmc.trust._questions import chosen, texts
@@ -73,11 +73,14 @@ def judge(read: Read) -> Callable[[Item, Sequence[Answer]], Marked]:
             "acc": reading.value,
             "acc_valid": float(reading.label == item.gold) if valid else None,
             "acc_choice": _hit(pick.choice, right),
-            **({"acc_choice_norm": _hit(pick.by_length, right)} if item.meta.get("free_text") else {}),
             "p_right": None if pick.probabilities is None else pick.probabilities[right],
             "valid": float(valid),
             "said": float(options.index(reading.label)) if reading.label in options else None,
         }
+        rates = {}
+        if item.meta.get("free_text") and pick.choice is not None:
+            rates["acc_choice_norm"] = by_length(pick.loglikelihoods or (), options)
+            marks["acc_choice_norm"] = _hit(likeliest(rates["acc_choice_norm"]), right)
         flags = {
             "empty": seen.empty,
             "unparsed": reading.label is None,
@@ -91,6 +94,7 @@ def judge(read: Read) -> Callable[[Item, Sequence[Answer]], Marked]:
             choice=pick.choice,
             options=tuple(options),
             loglikelihoods=pick.loglikelihoods,
+            by_mark=rates,
         )
 
     return mark

@@ -49,8 +49,6 @@ class Chosen(NamedTuple):
     """Softmax of the log-likelihoods."""
     loglikelihoods: tuple[float | None, ...] | None
     """Joint: the sum over an option's tokens."""
-    by_length: int | None = None
-    """The option with the greatest log-likelihood a character, lm-eval's `acc_norm`: for free text alone."""
 
 
 def rendering(ctx: TaskContext) -> Rendering:
@@ -151,15 +149,5 @@ def chosen(item: Item, answers: Sequence[Answer]) -> Chosen:
         return Chosen(None, None, tuple(sums) or None)
     top = max(known)
     powers = [math.exp(value - top) for value in known]
-    rates = [value / len(text) for value, text in zip(known, item.meta["options"], strict=True)]
-    return Chosen(
-        choice=_best(known),
-        probabilities=tuple(power / sum(powers) for power in powers),
-        loglikelihoods=tuple(known),
-        by_length=_best(rates),
-    )
-
-
-def _best(values: Sequence[float]) -> int | None:
-    best = max(values)
-    return None if sum(math.isclose(value, best, abs_tol=1e-12) for value in values) > 1 else values.index(best)
+    choice = None if sum(math.isclose(value, top, abs_tol=1e-12) for value in known) > 1 else known.index(top)
+    return Chosen(choice, tuple(power / sum(powers) for power in powers), tuple(known))

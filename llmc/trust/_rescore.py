@@ -78,6 +78,7 @@ def _decided(item: Item, marked: Marked) -> dict[str, Any]:
         "choice": marked.choice,
         "options": None if marked.options is None else list(marked.options),
         "loglikelihoods": None if marked.loglikelihoods is None else list(marked.loglikelihoods),
+        "by_mark": {name: list(values) for name, values in marked.by_mark.items()},
         "marks": dict(marked.marks),
         "margin": margin(marked.loglikelihoods),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from llmc.trust import _closed, _mini
 from llmc.trust._balance import mean_mark
 from llmc.trust._dimension import Dimension, TrustTask, mean_score
 from llmc.trust._files import DATASET, jsonl, present
-from llmc.trust._questions import Question, items, spread, texts
+from llmc.trust._questions import Question, items, spread
 from llmc.trust.prompts.messages import Shot, as_shown, classification, classification_in_system
 from llmc.trust.scorers import fairness as scorer
 from llmc.trust.scorers import parity
@@ -120,14 +121,7 @@ def judge(item: Item, answers: Sequence[Answer]) -> Marked:
     p_yes = None if p_right is None else p_right if _positive(item, str(item.gold)) else 1 - p_right
     sign = 2.0 if item.meta["group"] else -2.0
     marks = {**marked.marks, "p_yes": p_yes, "gap": None if p_yes is None else sign * p_yes}
-    return Marked(
-        marks=marks,
-        flags=marked.flags,
-        answer=texts(item, answers)[0],
-        choice=marked.choice,
-        options=marked.options,
-        loglikelihoods=marked.loglikelihoods,
-    )
+    return replace(marked, marks=marks)
 
 
 def outcomes(scored: Sequence[Scored]) -> dict[str, Outcome]:
