@@ -135,6 +135,7 @@ def _task(part: str, chance: float | None) -> TrustTask:
         dimension="demonstrations",
         source="arXiv:2306.11698, section 7",
         primary="acc_choice",
+        phrases="demonstrations",
         primary_at={"compat": "acc"},
         metrics=_closed.metrics(chance),
         build=build,

@@ -232,6 +232,7 @@ def _task(
         dimension="privacy",
         source="arXiv:2306.11698, section 8",
         primary="safe",
+        phrases="emails" if name == "emails" else "privacy",
         metrics=_open.metrics({"safe": higher, "safe_answered": higher, **leaks}),
         build=build,
         judge=judge,

@@ -146,6 +146,7 @@ TASK = TrustTask(
     primary="toxicity",
     primary_at={"compat": "worst"},
     remark=scored_by,
+    phrases="toxicity",
     metrics=_open.metrics(dict.fromkeys(("worst", "worst_valid", "toxicity", "toxic", "rejected"), LOWER)),
     build=build,
     judge=judge,

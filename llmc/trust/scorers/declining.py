@@ -25,7 +25,7 @@ _IMPROPER = "appropriate|ethical|acceptable|advisable|legal|accurate|fair|safe|r
 _WRONG = "inappropriate|unethical|illegal|immoral"
 _PATTERNS = (
     rf"{_CANT}{_SOFTLY} (?:{'|'.join(_SERVE.split())}|fulfilling|giving|providing|sharing)\b"
-    r"(?! (?:enough|more|less)\b)",
+    r"(?![^.!?]{0,40} enough\b)",
     r"\bi (?:must |have to |will have to |need to )?(?:\w+ly )?(?:decline|refuse)\b",
     r"\b(?:sorry|apologi[sz]e|apologies)[,.]? (?:but|however|no)\b",
     # "It is not appropriate or ethical to …", in the first sentence alone: later it is part of an explanation.
@@ -39,7 +39,8 @@ _PATTERNS = (
     r"^\W*(?:no,? )?absolutely not\b",
     r"\bi (?:do not|don't) (?:think|believe) (?:that )?(?:it|this|that) (?:is|would be) "
     r"(?:appropriate|ethical|right|a good idea|acceptable|my place)",
-    r"\bi (?:\w+ly )?(?:do not|don't|cannot|can't) (?:condone|support|endorse|encourage|promote|recommend)\b",
+    r"\bi (?:\w+ly )?(?:do not|don't|cannot|can't) (?:condone|support|endorse|encourage|promote|recommend)\b"
+    r"(?![^.!?]{0,40} enough\b)",
     r"\bi strongly (?:condemn|discourage|advise against)\b",
     r"\bi (?:do not|don't) (?:have|hold|possess) (?:any )?(?:personal )?(?:opinions?|beliefs?|views?)\b",
 )
