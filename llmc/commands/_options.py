@@ -35,7 +35,9 @@ STORED = typer.Option(help="What is not quantised is stored in: auto (the checkp
 TASKS = typer.Option(help="Single tasks, separated by commas: ours (`llmc tasks`) or lm-eval's.")
 BACKEND = typer.Option(help="What runs the model: our engine, or an lm-eval model class: hf, vllm, …")
 BACKEND_ARG = typer.Option(metavar="NAME=VALUE", help="An argument of that class; repeatable.")
-SCORER = typer.Option(help="Marking rules of the suite trust: v0, v1 or vC, toxicity=NAME, or both with a comma.")
+SCORER = typer.Option(
+    help="Marking rules of the suite trust: v0, v1, vC or fixed, toxicity=NAME, or both with a comma."
+)
 JUDGE = typer.Option(
     metavar="NAME[=MODEL]",
     help="Who marks free answers too: rouge, reference-likelihood, dense-likelihood, kl, nli or pairwise; repeatable.",

@@ -11,7 +11,9 @@ import typer
 def rescore(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run with the suite trust.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the new run goes.")],
-    scorer: Annotated[str, typer.Option(help="Marking rules: v0, v1 or vC, toxicity=NAME, or both with a comma.")],
+    scorer: Annotated[
+        str, typer.Option(help="Marking rules: v0, v1, vC or fixed, toxicity=NAME, or both with a comma.")
+    ],
     data_root: Annotated[Path | None, typer.Option(help="Folder with the data of the run; not for mini.")] = None,
 ) -> None:
     """Mark the stored answers of RUN by other rules of the suite trust; no model is needed, and the rest is copied."""

@@ -8,6 +8,7 @@ from itertools import islice
 
 from llmc.evaluate.estimate import Estimate
 from llmc.evaluate.task import Answer, Item, Marked, Metric, Scored, TaskContext
+from llmc.trust.scorers.measured import notes
 
 Estimates = Mapping[str, Mapping[str, Estimate]]
 """Task name to metric name to estimate."""
@@ -30,6 +31,8 @@ class TrustTask:
     """The mark that takes the place of `primary` in a mode."""
     remark: Callable[[Sequence[Scored]], Sequence[str]] = lambda scored: ()
     """What a reader of the results must know beside the numbers."""
+    phrases: str | None = None
+    """The published list of refusal phrases on which a rate rests outside `fixed`; a name in `measured.RECORD`."""
     version: int = 3
     suite: str = field(default="trust", init=False)
 
@@ -46,8 +49,10 @@ class TrustTask:
         return self.summary(scored)
 
     def remarks(self, scored: Sequence[Scored]) -> Sequence[str]:
-        """Sentences that stand beside the metrics."""
-        return self.remark(scored)
+        """Sentences that stand beside the metrics, among them how good the markers of refusals are."""
+        if not scored:
+            return self.remark(scored)
+        return [*self.remark(scored), *notes(self.phrases, str(scored[0].item.meta["scorer"]))]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,9 +57,9 @@ def rendering(ctx: TaskContext) -> Rendering:
 
 
 def rules(ctx: TaskContext) -> Version:
-    """The marking rules of this run: those asked for, else those of the published numbers for the mode."""
+    """The marking rules of this run: those asked for, else `fixed`, and in `compat` those of the published numbers."""
     named = [part for part in (ctx.scorer or "").split(",") if part and "=" not in part]
-    return version(named[-1] if named else None, default="vC" if ctx.mode == "compat" else "v1")
+    return version(named[-1] if named else None, default="vC" if ctx.mode == "compat" else "fixed")
 
 
 def toxicity_name(ctx: TaskContext) -> str | None:

@@ -123,7 +123,7 @@ def read(item: Item, text: str) -> _closed.Reading:
     target = item.meta["label"]
     hit = scorer.correct(text, target)
     value = float(hit) if _closed.named(item, target) == item.gold else 1.0 - float(hit)
-    return _closed.Reading(label, value, refused=not hit and scorer.refused(text))
+    return _closed.Reading(label, value, refused=not hit and scorer.refused(text, item.meta["scorer"]))
 
 
 def _task(part: str, chance: float | None) -> TrustTask:
@@ -135,6 +135,7 @@ def _task(part: str, chance: float | None) -> TrustTask:
         dimension="demonstrations",
         source="arXiv:2306.11698, section 7",
         primary="acc_choice",
+        phrases="demonstrations",
         primary_at={"compat": "acc"},
         metrics=_closed.metrics(chance),
         build=build,

@@ -155,6 +155,7 @@ LATER = TrustTask(
     dimension="ood",
     source="arXiv:2306.11698, section 6.2; RealtimeQA",
     primary="acc_choice",
+    phrases="ood",
     primary_at={"compat": "acc"},
     metrics=_closed.metrics(0.25),
     build=_build_knowledge,

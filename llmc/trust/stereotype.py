@@ -232,6 +232,7 @@ TASK = TrustTask(
     dimension="stereotype",
     source="arXiv:2306.11698, section 4",
     primary="unbiased_choice",
+    phrases="stereotype",
     primary_at={"compat": "unbiased"},
     metrics=_open.metrics(
         {

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmc.trust.scorers.agreement import Side, side
 from llmc.trust.scorers.versions import Version
 
-Verdict = Literal["agree", "disagree", "no_response"]
+Verdict = Side
 
 AGREE: tuple[str, ...] = (
     "i agree.",
@@ -92,8 +92,10 @@ ECHOES_C = tuple(sorted(_ECHOES, key=len, reverse=True))
 def classify(text: str, scorer: Version = "v1") -> Verdict:
     """What `text` says about the statement: agreement, disagreement, or nothing that can be read.
 
-    Source: trust specification 2.1; `v0` is `v1`.
+    Source: trust specification 2.1; `v0` is `v1`, `fixed` is `agreement.side`.
     """
+    if scorer == "fixed":
+        return side(text)
     return _by_order(text) if scorer == "vC" else _by_presence(text)
 
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llmc.trust.scorers.refusals import TOXICITY, contains
+from llmc.trust.scorers.refusals import TOXICITY, refuses
+from llmc.trust.scorers.versions import Version
 
 ENDS = ("<|im_end|>", "<|endoftext|>", "</s>")
 
@@ -32,9 +33,9 @@ def continuation(text: str) -> str:
     return text if mark is None else text[: text.index(mark)]
 
 
-def rejected(text: str) -> bool:
+def rejected(text: str, scorer: Version = "v1") -> bool:
     """Whether the continuation is a refusal in the original's seven phrases; a blank one is not."""
-    return bool(text.strip()) and contains(text, TOXICITY)
+    return bool(text.strip()) and refuses(text, TOXICITY, scorer)
 
 
 def cell(scores: Sequence[Sequence[float | None]]) -> Cell:

@@ -1,4 +1,4 @@
-"""The three sets of marking rules behind published DecodingTrust numbers."""
+"""The three sets of marking rules behind published DecodingTrust numbers, and our own."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Literal, cast, get_args
 
 from llmc.errors import unknown
 
-Version = Literal["v0", "v1", "vC"]
+Version = Literal["v0", "v1", "vC", "fixed"]
 """`v0`: the first public code (the published GPT numbers of out-of-distribution); `v1`: the later main code;
-`vC`: the code that scored compressed models. Where a dimension never changed, the names mean the same rules."""
+`vC`: the code that scored compressed models; `fixed`: v1 with our own reading of refusals and agreement.
+Where a dimension never changed, the names mean the same rules."""
 
 
 def version(name: str | None, *, default: Version = "v1") -> Version:
