@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ from scipy import stats
 from llmc.errors import UserError
 from llmc.evaluate.intervals import ClusterMean, Codes, Floats, cluster_mean
 from llmc.evaluate.tango import tango_interval, tango_p_of_loss
+from llmc.evaluate.unseen import Room, room_of
 
 Route = Literal["tango and cluster-t", "cluster-t", "mean of tasks", "unpaired"]
 _HALVINGS = 40
@@ -40,6 +41,8 @@ class Difference:
     weights: tuple[float, ...] = ()
     largest: float | None = None
     """The largest change that is possible, either way; None where there is no such."""
+    room: Room | None = field(default=None, repr=False, compare=False)
+    """What the sample leaves room for; None of means of tasks, of unpaired ones, and where that is not known."""
 
     @property
     def shown(self) -> tuple[float, float] | None:
@@ -61,16 +64,24 @@ class Difference:
 
 
 def paired_difference(
-    dense: Floats, compressed: Floats, clusters: Codes, *, confidence: float = 0.95, largest: float | None = None
+    dense: Floats,
+    compressed: Floats,
+    clusters: Codes,
+    *,
+    confidence: float = 0.95,
+    largest: float | None = None,
+    reach: float | None = None,
 ) -> Difference:
     """The mean of compressed - dense over the same items, with its deciding interval.
 
     Shapes: all (n,), in the same item order; clusters coded 0..G-1; marks turned so that higher is better.
     For marks of 0 and 1 each edge is the outer one of Tango's and Student's over clusters; where clusters hold more
     than one item and a design effect above 1, also of Tango's in the effective sample n / deff (see docs/statistics.md
-    for what that mends). Other marks have Student's.
-    Graded marks that did not move on any item get Tango's interval of no flips in G items, since a width of 0 would
-    claim a certainty that G clusters cannot give. `largest` is the largest change that is possible.
+    for what that mends). Other marks have Student's; where not one moved, Tango's of no flips in G items, since a
+    width of 0 would claim a certainty that G clusters cannot give. No edge is nearer than the one that leaves room for
+    what the sample missed (`unseen.Room`) at twice the level: so a loss of exactly the margin passes in at most 5 %,
+    however few and large the losses are, and in 2.5 % where Student's or Tango's holds.
+    `largest` is the largest change of the mean that is possible, `reach` that of an item's mark where it is another.
     Source: report.md section 6.
     """
     if not dense.size == compressed.size == clusters.size or dense.size == 0:
@@ -81,54 +92,52 @@ def paired_difference(
     mean = cluster_mean(change, clusters)
     assert mean is not None
     binary = bool(np.isin(dense, (0.0, 1.0)).all() and np.isin(compressed, (0.0, 1.0)).all())
-    gained, lost = (int((change > 0).sum()), int((change < 0).sum())) if binary else (None, None)
-    low, high = _edges(mean, gained, lost, confidence)
-    return Difference(
+    largest = 1.0 if binary else largest
+    found = Difference(
         value=mean.value,
-        low=low,
-        high=high,
+        low=None,
+        high=None,
         confidence=confidence,
         n=mean.n,
         n_clusters=mean.n_clusters,
         route="tango and cluster-t" if binary else "cluster-t",
         stderr=mean.stderr,
         deff=mean.deff,
-        gained=gained,
-        lost=lost,
-        largest=1.0 if binary else largest,
+        gained=int((change > 0).sum()) if binary else None,
+        lost=int((change < 0).sum()) if binary else None,
+        largest=largest,
+        room=room_of(change, clusters, 1.0 if binary else reach or largest),
     )
+    low, high = _edges(found, confidence)
+    return replace(found, low=low, high=high)
 
 
-def _edges(
-    mean: ClusterMean, gained: int | None, lost: int | None, confidence: float
-) -> tuple[float | None, float | None]:
-    student = mean.edges(confidence)
-    if student is None:
+def _edges(d: Difference, confidence: float, factor: float = 1.0) -> tuple[float | None, float | None]:
+    """Both edges of a paired difference, as they would be with `factor` times as many clusters of the same kinds."""
+    if d.stderr is None:
         return None, None
-    if gained is not None and lost is not None:
-        score = tango_interval(gained, lost, mean.n, confidence)
-        if (effective := _effective(mean)) is not None:
-            narrowed = tango_interval(
-                gained / effective, lost / effective, mean.n / effective, confidence, df=_df(mean)
-            )
-            score = min(score[0], narrowed[0]), max(score[1], narrowed[1])
-    elif mean.stderr == 0:
+    df = max(factor * d.n_clusters - 1, 1e-3)
+    half = float(stats.t.ppf(0.5 + confidence / 2, df)) * d.stderr / math.sqrt(factor)
+    edges = [(d.value - half, d.value + half)]
+    if d.gained is not None and d.lost is not None:
+        gained, lost, n = factor * d.gained, factor * d.lost, factor * d.n
+        edges.append(tango_interval(gained, lost, n, confidence))
+        if (deff := _effective(d)) is not None:
+            edges.append(tango_interval(gained / deff, lost / deff, n / deff, confidence, df=df))
+    elif d.stderr == 0:
         # Marks that moved by the same non-zero amount on every item are shifted, not unmoved.
-        still = tango_interval(0, 0, mean.n_clusters, confidence)
-        score = mean.value + still[0], mean.value + still[1]
-    else:
-        return student
-    return min(student[0], score[0]), max(student[1], score[1])
+        still = tango_interval(0, 0, factor * d.n_clusters, confidence)
+        edges.append((d.value + still[0], d.value + still[1]))
+    low, high = min(low for low, _ in edges), max(high for _, high in edges)
+    if d.room is None:
+        return low, high
+    room = d.room.of_more(factor)
+    return room.low(1 - confidence, low), room.high(1 - confidence, high)
 
 
-def _effective(mean: ClusterMean) -> float | None:
+def _effective(d: Difference) -> float | None:
     """The design effect, where items share clusters and it is above 1."""
-    shared = mean.n_clusters < mean.n and mean.deff is not None and mean.deff > 1
-    return mean.deff if shared else None
-
-
-def _df(mean: ClusterMean) -> int:
-    return mean.n_clusters - 1
+    return d.deff if d.n_clusters < d.n and d.deff is not None and d.deff > 1 else None
 
 
 def mean_of_differences(
@@ -176,11 +185,11 @@ def _centre(parts: Sequence[Difference], weights: Sequence[float]) -> float:
 
 
 def _recovered(
-    parts: Sequence[Difference], weights: Sequence[float], confidence: float
+    parts: Sequence[Difference], weights: Sequence[float], confidence: float, factor: float = 1.0
 ) -> tuple[float | None, float | None]:
     below, above = 0.0, 0.0
     for part, weight in zip(parts, weights, strict=True):
-        low, high = interval_at(part, confidence)
+        low, high = interval_at(part, confidence, factor)
         if low is None or high is None:
             return None, None
         below += (weight * (part.value - low)) ** 2
@@ -189,42 +198,48 @@ def _recovered(
     return centre - math.sqrt(below), centre + math.sqrt(above)
 
 
-def interval_at(difference: Difference, confidence: float) -> tuple[float | None, float | None]:
-    """The deciding interval at another confidence. An unpaired one is scaled as a normal interval's."""
-    if confidence == difference.confidence:
+def interval_at(
+    difference: Difference, confidence: float, factor: float = 1.0
+) -> tuple[float | None, float | None]:
+    """The deciding interval at another confidence, and of `factor` times as many items of the same kinds.
+
+    An unpaired one is scaled as a normal interval's.
+    """
+    if confidence == difference.confidence and factor == 1.0:
         return difference.low, difference.high
     if difference.parts:
-        return _recovered(difference.parts, difference.weights, confidence)
+        return _recovered(difference.parts, difference.weights, confidence, factor)
     if difference.route in ("tango and cluster-t", "cluster-t"):
-        return _edges(_as_mean(difference), difference.gained, difference.lost, confidence)
+        return _edges(difference, confidence, factor)
     if difference.low is None or difference.high is None:
         return None, None
-    factor = _z(confidence) / _z(difference.confidence)
+    ratio = _z(confidence) / _z(difference.confidence) / math.sqrt(factor)
     return (
-        difference.value - factor * (difference.value - difference.low),
-        difference.value + factor * (difference.high - difference.value),
+        difference.value - ratio * (difference.value - difference.low),
+        difference.value + ratio * (difference.high - difference.value),
     )
 
 
 def p_of_loss(difference: Difference, margin: float) -> float | None:
-    """The one-sided p-value against H0: the loss is at most `margin`; the larger one where two routes have one.
+    """The one-sided p-value against H0: the loss is at most `margin`; the largest one where there are several routes.
 
     It is at most (1 - confidence) / 2 exactly when the interval at `confidence` lies wholly below -margin.
     """
-    if difference.route in ("tango and cluster-t", "cluster-t"):
-        student = _as_mean(difference).p_below(-margin)
-        if student is None:
-            return None
-        if difference.gained is not None and difference.lost is not None:
-            gained, lost, n = difference.gained, difference.lost, difference.n
-            p_values = [student, tango_p_of_loss(gained, lost, n, margin)]
-            mean = _as_mean(difference)
-            if (deff := _effective(mean)) is not None:
-                p_values.append(tango_p_of_loss(gained / deff, lost / deff, n / deff, margin, df=_df(mean)))
-            return max(p_values)
-        if difference.stderr != 0:
-            return student
-    return _p_by_halving(difference, margin)
+    d = difference
+    if d.route not in ("tango and cluster-t", "cluster-t") or (d.stderr == 0 and d.gained is None):
+        return _p_by_halving(d, margin)
+    student = ClusterMean(d.value, d.stderr, d.n, d.n_clusters, d.deff).p_below(-margin)
+    if student is None:
+        return None
+    p_values = [student]
+    if d.gained is not None and d.lost is not None:
+        p_values.append(tango_p_of_loss(d.gained, d.lost, d.n, margin))
+        if (deff := _effective(d)) is not None:
+            df = d.n_clusters - 1
+            p_values.append(tango_p_of_loss(d.gained / deff, d.lost / deff, d.n / deff, margin, df=df))
+    if d.room is not None:
+        p_values.append(d.room.p_below(-margin) / 2)
+    return max(p_values)
 
 
 def _p_by_halving(difference: Difference, margin: float) -> float | None:
@@ -243,11 +258,6 @@ def _p_by_halving(difference: Difference, margin: float) -> float | None:
         else:
             log_low = middle
     return math.exp(log_high)
-
-
-def _as_mean(difference: Difference) -> ClusterMean:
-    d = difference
-    return ClusterMean(d.value, d.stderr, d.n, d.n_clusters, d.deff)
 
 
 def _z(confidence: float) -> float:

@@ -111,7 +111,7 @@ def decide(row: Evidence, limits: Limits) -> Verdict:
         return Verdict(code="collapsed", why="collapsed")
     if d is None:
         return Verdict(code="not-compared", why="not compared")
-    detectable = None if not d.stderr else smallest_detectable(d.stderr, d.confidence)
+    detectable = smallest_detectable(d)
     if (too_little := _too_little(row, d, limits)) is not None:
         return Verdict(code="undecided", why=too_little, detectable=detectable)
     code, why = _place(row, d)
@@ -169,7 +169,6 @@ def _silence_explains(row: Evidence) -> bool:
 
 
 def _needed(row: Evidence) -> int | None:
-    d = row.difference
-    if d is None or d.stderr is None or row.margin is None or d.stderr == 0:
+    if row.difference is None or row.margin is None:
         return None
-    return items_needed(d.stderr**2 * d.n, row.margin, d.value, d.confidence)
+    return items_needed(row.difference, row.margin)

@@ -10,6 +10,7 @@ from llmc.errors import UserError
 from llmc.evaluate.intervals import cluster_mean
 from llmc.evaluate.paired import interval_at, mean_of_differences, p_of_loss, paired_difference
 from llmc.evaluate.tango import tango_interval
+from llmc.evaluate.unseen import Room
 
 
 def pairs(gained, lost, n):
@@ -125,8 +126,9 @@ CLUSTERED = [
 
 
 @pytest.mark.parametrize("n_clusters, size, lost, gained", CLUSTERED)
-def test_edges_of_shared_clusters_are_the_outer_ones_of_three_intervals(n_clusters, size, lost, gained):
-    """By hand: Student over cluster means, Tango, and Tango in n / deff items with Student's quantile."""
+def test_edges_of_shared_clusters_are_the_outer_ones_of_four_intervals(n_clusters, size, lost, gained):
+    """By hand: Student over cluster means, Tango, Tango in n / deff items with Student's quantile, and the room of
+    one more cluster at twice the level."""
     change, _, found = in_clusters(n_clusters, size, lost, gained)
     means, n = change.reshape(n_clusters, size).mean(axis=1), change.size
     error = means.std(ddof=1) / np.sqrt(n_clusters)
@@ -135,8 +137,10 @@ def test_edges_of_shared_clusters_are_the_outer_ones_of_three_intervals(n_cluste
     plain = tango_interval(sum(gained), sum(lost), n)
     narrowed = tango_interval(sum(gained) / deff, sum(lost) / deff, n / deff, df=n_clusters - 1)
     assert found.deff == pytest.approx(deff) and deff > 1
-    assert found.low == pytest.approx(min(student[0], plain[0], narrowed[0]))
-    assert found.high == pytest.approx(max(student[1], plain[1], narrowed[1]))
+    kinds = np.array(gained, dtype=float) - lost
+    room = Room(kinds, np.full(n_clusters, float(size)), np.ones(n_clusters), 1.0)
+    assert found.low == pytest.approx(min(student[0], plain[0], narrowed[0], room.low(0.05)))
+    assert found.high == pytest.approx(max(student[1], plain[1], narrowed[1], room.high(0.05)))
 
 
 @pytest.mark.parametrize("n_clusters, size, lost, gained", CLUSTERED)

@@ -8,6 +8,7 @@ from scipy import stats
 
 from llmc.errors import UserError
 from llmc.evaluate.paired import mean_of_differences, paired_difference
+from llmc.evaluate.power import items_needed
 from llmc.evaluate.tango import tango_p_of_loss
 from llmc.evaluate.verdict import CODES, Evidence, Limits, decide, settle
 
@@ -127,11 +128,11 @@ def test_clusters_chance_and_margins_that_are_missing_leave_it_undecided():
 
 
 def test_undecided_says_how_many_items_would_settle_it():
-    """7.85 (flip rate - change^2) / (margin + change)^2, SE with n - 1."""
+    """At least 7.85 (flip rate - change^2) / (margin + change)^2; `test_power` draws whether they do."""
     verdict = decide(evidence(9, 14, 1531, 0.01), LIMITS)
     change, flip_rate = -5 / 1531, 23 / 1531
-    expected = 7.849 * (flip_rate - change**2) * 1531 / 1530 / (0.01 + change) ** 2
-    assert verdict.needed == pytest.approx(expected, rel=1e-3)
+    expected = 7.849 * (flip_rate - change**2) / (0.01 + change) ** 2
+    assert expected < verdict.needed == items_needed(difference(9, 14, 1531), 0.01) < 1.2 * expected
     assert decide(evidence(9, 14, 1531, 0.02), LIMITS).needed is None
 
 
@@ -146,10 +147,11 @@ def test_items_that_share_clusters_are_counted_as_items_when_more_are_asked_for(
 
 
 def test_the_smallest_detectable_change():
-    """2.80 sqrt(flip rate / n), less the change itself."""
+    """About 2.80 sqrt(flip rate / n); without flips the edge itself."""
     verdict = decide(evidence(60, 60, 2000), LIMITS)
-    assert verdict.detectable == pytest.approx(2.8016 * np.sqrt(0.06 / 1999), rel=1e-4)
-    assert decide(evidence(0, 0, 2000), LIMITS).detectable is None
+    assert verdict.detectable == pytest.approx(2.8016 * np.sqrt(0.06 / 1999), rel=0.02)
+    still = evidence(0, 0, 2000)
+    assert decide(still, LIMITS).detectable == still.difference.high
 
 
 def test_holm_takes_back_a_loss_that_stands_only_alone():
