@@ -1,4 +1,4 @@
-"""Nothing leaves the machine unless a user asks: connections are counted in processes of their own, whatever came first."""
+"""Nothing leaves the machine unless a user asks: connections are counted, whatever was imported first."""
 
 import json
 import os
@@ -29,14 +29,15 @@ codes = []
 for arguments in json.loads(sys.argv[2]):
     try: codes.append(run(arguments))
     except SystemExit as error: codes.append(error.code)
-import datasets, huggingface_hub, transformers.utils.hub
-said = [huggingface_hub.constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE, transformers.utils.hub.is_offline_mode()]
+import datasets, huggingface_hub
+from transformers.utils.hub import is_offline_mode
+said = [huggingface_hub.constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE, is_offline_mode()]
 print("\\n" + json.dumps([codes, tried, said, os.environ.get("HF_HUB_OFFLINE")]))
 """
 SHORT = ["--scale", "mini", "--limit", "1", "--device", "cpu"]
 
 
-def process("", commands, cwd, **variables):
+def process(first, commands, cwd, **variables):
     """Exit codes, connections tried, and what the three libraries say afterwards."""
     clean = {k: v for k, v in os.environ.items() if k not in offline.VARIABLES} | variables
     clean |= {"PYTHONPATH": str(ROOT), "HF_HOME": str(cwd / "cache"), "OMP_NUM_THREADS": "1"}
@@ -79,7 +80,7 @@ def test_no_command_connects(tmp_path):
         HUB,
         ["eval", "someone/nothing", "--out", "h", *one],
     ]  # fmt: skip
-    codes, tried, said, variable = process(first, commands, tmp_path)
+    codes, tried, said, variable = process("", commands, tmp_path)
     assert tried == [] and variable is None, "and what the user's variables said is put back"
     worked = dict(zip((" ".join(c[:2]) for c in commands), codes, strict=True))
     assert {worked[name] for name in ("methods", "compress tiny", "inspect small", "demo --out")} == {0}
