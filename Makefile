@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test lint fresh docs clean
 
 demo: $(READY)  ## compress the embedded model and measure what that cost
 	$(BIN)/llmc demo --out demo --overwrite
@@ -17,11 +17,14 @@ lint: $(READY)  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+fresh:  ## an installation with the newest of everything, tried out
+	.ci/fresh
+
 docs: $(READY)  ## the generated tables of the docs
 	$(BIN)/python -m tests.generated_docs --write
 
 clean:
-	rm -rf $(VENV) demo build dist *.egg-info
+	rm -rf $(VENV) .fresh demo build dist *.egg-info
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("llmc needs Python 3.10 or newer") if sys.version_info < (3, 10) else None'

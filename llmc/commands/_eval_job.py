@@ -75,6 +75,8 @@ def _run(job: EvalJob, report: Report) -> dict[str, Any]:
         writer.check(manifest)
         return Run(job.out).results
     writer.begin(manifest)
+    if isinstance(backend, Engine):
+        backend.journal = writer.journal
     results: dict[str, Any] = {"tasks": {}, "dimensions": {}}
     with saying(lambda: f"{len(writer.journal.known):,} answers are kept in {job.out}"):
         for each in ready.asked:
@@ -337,8 +339,6 @@ def _add_foreign(
     manifest: dict[str, Any],
     results: dict[str, Any],
 ) -> None:
-    if isinstance(backend, Engine):
-        backend.journal = writer.journal
     lm = backend if isinstance(backend, Engine) else backend.lm  # type: ignore[attr-defined]
     for name, part in foreign.evaluate(lm, names, manager, job.limit, job.seed).items():
         writer.write_samples(name, part.samples)

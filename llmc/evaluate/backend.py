@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -13,6 +14,10 @@ from llmc.evaluate.task import Answer, Ask, finite
 
 CHUNK = 256
 """Requests that another backend gets, and that are stored, at a time."""
+FIRST_CHUNK = 16
+"""Generations that it gets the first time: how long they take decides on the next."""
+STORE_S = 60.0
+"""Seconds that a chunk of generations should take at most."""
 
 
 class Backend(Protocol):
@@ -52,8 +57,9 @@ class LmEvalBackend:
         unique = {ask.key(): ask for ask in asks}
         for kind in ("loglikelihood", "loglikelihood_rolling", "generate_until"):
             keys = [key for key, ask in unique.items() if ask.kind == kind]
-            for first in range(0, len(keys), CHUNK):
-                part = keys[first : first + CHUNK]
+            first, size = 0, FIRST_CHUNK if kind == "generate_until" else CHUNK
+            while part := keys[first : first + size]:
+                first, since = first + size, time.monotonic()
                 missing = [key for key in part if key not in found]
                 if missing:
                     batch = [
@@ -62,6 +68,8 @@ class LmEvalBackend:
                     ]
                     store(batch)
                     found.update(batch)
+                    took = (time.monotonic() - since) * size / len(missing)
+                    size = min(CHUNK, 2 * size) if 2 * took < STORE_S else max(1, size // 2) if took > STORE_S else size
                 tick(len(part))
         return [found[ask.key()] for ask in asks]
 

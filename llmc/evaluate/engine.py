@@ -16,7 +16,7 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from llmc.errors import UserError
 from llmc.evaluate.encoding import Encoder, window_of
-from llmc.evaluate.generate import Generated, Job, Writer
+from llmc.evaluate.generate import Begun, Generated, Job, Writer
 from llmc.evaluate.journal import Journal
 from llmc.evaluate.likelihood import Score, Target, score, target
 from llmc.evaluate.network import Network
@@ -64,7 +64,7 @@ class Engine(TemplateLM):  # type: ignore[misc]
         self.batch_tokens = batch_tokens
         self._device = self.network.device
         self.journal: Journal | None = None
-        """Where answers to lm-eval's own tasks are kept; None: nowhere."""
+        """Where answers to lm-eval's own tasks and the tokens of unfinished ones are kept; None: nowhere."""
 
     def answers(
         self,
@@ -78,7 +78,7 @@ class Engine(TemplateLM):  # type: ignore[misc]
 
         What `known` holds by request key isn't asked again; `store` gets every finished batch, `tick` the number of
         requests settled. Batches don't depend on `known`, so an interrupted run and its continuation give together
-        what one run would have given, bit for bit.
+        what one run would have given, bit for bit; but for the last bits in a cohort of generations that a kill cut.
         """
         unique = {ask.key(): ask for ask in asks}
         found = dict(known or {})
@@ -147,8 +147,19 @@ class Engine(TemplateLM):  # type: ignore[misc]
         jobs = [self._job(ask, prompt.tokens) for ask, prompt in zip(asks.values(), prompts, strict=True)]
         keys = list(asks)
         known = {index for index, key in enumerate(keys) if key in found}
-        for batch in self._writer().write(jobs, known=known, tick=tick):
+        for batch in self._writer().write(jobs, known=known, begun=self._begun(keys), tick=tick, keep=self._keep(keys)):
             yield [(keys[i], _written(made, overflowed=prompts[i].overflowed)) for i, made in batch]
+
+    def _begun(self, keys: Sequence[str]) -> dict[int, Sequence[int]]:
+        """The tokens of answers that an earlier run has begun, by the place of their request."""
+        noted = {} if self.journal is None else self.journal.begun
+        return {index: noted[key] for index, key in enumerate(keys) if key in noted}
+
+    def _keep(self, keys: Sequence[str]) -> Callable[[Begun], None]:
+        journal = self.journal
+        if journal is None:
+            return lambda under_way: None
+        return lambda under_way: journal.keep({keys[index]: tokens for index, tokens in under_way.items()})
 
     def _writer(self) -> Writer:
         return Writer(self.network, self.encoder, self.batch_tokens)

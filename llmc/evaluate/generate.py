@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
@@ -18,10 +20,13 @@ from llmc.evaluate.network import Network, most_likely, padded_left
 from llmc.evaluate.prefix_tree import Row
 from llmc.evaluate.prefixes import Group, plan, unshared
 from llmc.evaluate.running import Running, States
-from llmc.evaluate.sampling import draw, generator
+from llmc.evaluate.sampling import draw, generator, skip
 
 COHORT_TOKENS = 32_768
-"""New tokens of the requests that are finished together, which after a kill are asked again."""
+"""New tokens of the requests that share a running batch."""
+
+STORE_S = 60.0
+"""Seconds after which, within a cohort, what is finished is given and the tokens of what isn't are noted."""
 
 COUNTED_TOKENS = (32, 128)
 """What a request counts at least and at most: 256 to 1,024 requests, as the last of a cohort leave rows empty."""
@@ -82,8 +87,14 @@ class _Unit(NamedTuple):
     batch: tuple[tuple[int, int], ...]
 
 
+Begun = Mapping[int, Sequence[int]]
+"""Jobs by index, with the tokens that they have so far."""
+
+
 class Writer:
     """Continues prompts with one model; holds what doesn't change from prompt to prompt."""
+
+    clock: Callable[[], float] = staticmethod(time.monotonic)
 
     def __init__(self, network: Network, encoder: Encoder, batch_tokens: int) -> None:
         self.network, self.encoder, self.batch_tokens = network, encoder, batch_tokens
@@ -93,6 +104,9 @@ class Writer:
         own = encoder.tokenizer.eos_token_id
         self.ends = {*(ends if isinstance(ends, list | tuple) else [ends]), own} - {None}
         self._tick: Callable[[int], None] = lambda n: None
+        self._keep: Callable[[Begun], None] = lambda under_way: None
+        self._begun: Begun = {}
+        self._given = 0.0
         self.end_text = () if own is None else (encoder.decode([own], special=True),)
 
     def write(
@@ -100,23 +114,27 @@ class Writer:
         jobs: Sequence[Job],
         *,
         known: AbstractSet[int] = frozenset(),
+        begun: Begun | None = None,
         tick: Callable[[int], None] = lambda n: None,
+        keep: Callable[[Begun], None] = lambda under_way: None,
     ) -> Iterator[list[tuple[int, Generated]]]:
-        """Continuations of all jobs, as (index, continuation), cohort by cohort.
+        """Continuations of the jobs that aren't `known`, as (index, continuation), once a cohort and every `STORE_S`.
 
-        Cohorts depend on all jobs; one whose jobs are all `known` is passed over. `tick` hears of every job that ends.
+        Cohorts depend on all jobs. Jobs that an earlier run has `begun` go on from their tokens. `tick` hears of every
+        job that ends; `keep` gets the tokens of those under way, every `STORE_S`.
         """
+        self._tick, self._keep, self._begun = tick, keep, begun or {}
         asked: dict[tuple[int, ...], list[int]] = {}
         for index, job in enumerate(jobs):
             asked.setdefault(job.prompt, []).append(index)
         prompts, users = list(asked), list(asked.values())
         for cohort in self._cohorts(prompts, users, jobs):
-            wanted = {index for unit in cohort for index in _users(unit, users)}
-            if known >= wanted:
-                tick(len(wanted))
-            else:
-                self._tick = tick
-                yield self._run(cohort, prompts, users, jobs)
+            wanted = [index for unit in cohort for index in _users(unit, users)]
+            missing = [index for index in wanted if index not in known]
+            tick(len(wanted) - len(missing))
+            if missing:
+                left = [[index for index in each if index not in known] for each in users]
+                yield from self._run(cohort, prompts, left, jobs, self._n_rows(jobs[index] for index in wanted))
 
     def _cohorts(
         self, prompts: Sequence[tuple[int, ...]], users: Sequence[list[int]], jobs: Sequence[Job]
@@ -160,13 +178,16 @@ class Writer:
         prompts: Sequence[tuple[int, ...]],
         users: Sequence[list[int]],
         jobs: Sequence[Job],
-    ) -> list[tuple[int, Generated]]:
+        n_rows: int,
+    ) -> Iterator[list[tuple[int, Generated]]]:
+        self._given = self.clock()
         if not self.network.caches:
-            return self._recompute([index for unit in cohort for index in _users(unit, users)], jobs)
+            yield from self._recompute([index for unit in cohort for index in _users(unit, users)], jobs, n_rows)
+            return
         done: list[tuple[int, Generated]] = []
-        reading = self._read(cohort, prompts, users)
+        reading = chain(self._read_on(cohort, users, jobs), self._read(cohort, prompts, users))
         ready: deque[tuple[_Ready, Any]] = deque()
-        running = Running(self.network, self._n_rows(jobs[index] for unit in cohort for index in _users(unit, users)))
+        running = Running(self.network, n_rows)
         growing: dict[int, _Growing] = {}
         more = True
         while True:
@@ -190,7 +211,7 @@ class Writer:
             if not growing:
                 if more or ready:
                     continue
-                return done
+                break
             if not more and not ready and len(growing) <= running.n_rows // 2:
                 rows = sorted(growing)
                 running.keep(rows)
@@ -204,14 +225,42 @@ class Writer:
                     del growing[row]
                 else:
                     running.token[row] = each.tokens[-1]
+            yield from self._now_and_then(done, growing.values())
+        yield done
+
+    def _now_and_then(
+        self, done: list[tuple[int, Generated]], growing: Iterable[_Growing]
+    ) -> Iterator[list[tuple[int, Generated]]]:
+        """Gives and empties what is `done` and notes what is under way, when that was last done long ago."""
+        if self.clock() - self._given < STORE_S:
+            return
+        if done:
+            yield list(done)
+            done.clear()
+        self._keep({each.index: list(each.tokens) for each in growing})
+        self._given = self.clock()
+
+    def _read_on(
+        self, cohort: Sequence[_Unit], users: Sequence[list[int]], jobs: Sequence[Job]
+    ) -> Iterator[list[tuple[_Ready, Any]]]:
+        """The prompts of jobs that have begun, each with its tokens so far, one by one."""
+        for index in (index for unit in cohort for index in _users(unit, users) if index in self._begun):
+            tokens = torch.tensor([[*jobs[index].prompt, *self._begun[index]]])
+            cache, logits = self.network.open(tokens, None)
+            n_tokens = tokens.shape[1]
+            yield [(_Ready(_states(cache, 0, n_tokens, 0), logits[0], deque([index])), cache)]
 
     def _read(
         self, cohort: Sequence[_Unit], prompts: Sequence[tuple[int, ...]], users: Sequence[list[int]]
     ) -> Iterator[list[tuple[_Ready, Any]]]:
-        """Every unit's prompts with their states and next logits."""
+        """Every unit's prompts that have jobs to begin, with their states and next logits."""
         past, read = None, None
         beginnings = Beginnings(self.network)
-        for group, batch in cohort:
+        fresh = [[index for index in each if index not in self._begun] for each in users]
+        for group, whole_batch in cohort:
+            batch = [(row, prefix) for row, prefix in whole_batch if fresh[row]]
+            if not batch:
+                continue
             if group is not read:
                 past = beginnings.of(group)
                 read = group
@@ -224,14 +273,15 @@ class Writer:
             picked = torch.tensor([prefix for _, prefix in batch], device=self.network.device)
             cache, logits = self.network.open(tokens, None if past is None else repeated(past, picked), **how)
             yield [
-                (_Ready(_states(cache, i, len(prompts[row]), n_shared), logits[i], deque(users[row])), cache)
+                (_Ready(_states(cache, i, len(prompts[row]), n_shared), logits[i], deque(fresh[row])), cache)
                 for i, (row, _) in enumerate(batch)
             ]
 
-    def _recompute(self, waiting: Sequence[int], jobs: Sequence[Job]) -> list[tuple[int, Generated]]:
+    def _recompute(
+        self, waiting: Sequence[int], jobs: Sequence[Job], n_rows: int
+    ) -> Iterator[list[tuple[int, Generated]]]:
         """The same without any cache, for models whose memory can't be cut into tokens: slow and safe."""
-        done = []
-        n_rows = self._n_rows(jobs[index] for index in waiting)
+        done: list[tuple[int, Generated]] = []
         for first in range(0, len(waiting), n_rows):
             growing = [self._start(index, jobs) for index in waiting[first : first + n_rows]]
             while growing:
@@ -239,7 +289,8 @@ class Writer:
                 ended = [self._grow(each, logits[i]) for i, each in enumerate(growing)]
                 done += [(g.index, self._finish(g)) for g, over in zip(growing, ended, strict=True) if over]
                 growing = [g for g, over in zip(growing, ended, strict=True) if not over]
-        return done
+                yield from self._now_and_then(done, growing)
+        yield done
 
     def _n_rows(self, jobs: Iterable[Job]) -> int:
         """Rows for these jobs: fewer where they are long."""
@@ -247,8 +298,11 @@ class Writer:
         return max(1, min(self.most_rows, HELD_TOKENS * self.batch_tokens // longest))
 
     def _start(self, index: int, jobs: Sequence[Job]) -> _Growing:
-        job = jobs[index]
-        return _Growing(index, job, generator(job.prompt, job.seed, job.sample) if job.temperature > 0 else None)
+        job, tokens = jobs[index], list(self._begun.get(index, ()))
+        random = generator(job.prompt, job.seed, job.sample) if job.temperature > 0 else None
+        if random is not None:
+            skip(random, len(tokens))
+        return _Growing(index, job, random, tokens)
 
     def _grow(self, each: _Growing, logits: Tensor, best: int | None = None) -> bool:
         """Append the next token; True when the sequence is over."""

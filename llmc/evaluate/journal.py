@@ -1,4 +1,4 @@
-"""Answers on disk as they come, one line a batch, so that a killed run goes on where it was."""
+"""Answers on disk as they come, one line a batch, and the tokens of those under way, so that a killed run goes on."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from llmc.errors import UserError
 from llmc.evaluate.task import Answer
+from llmc.files import replace_text
 
 
 class Journal:
@@ -18,11 +19,14 @@ class Journal:
 
     A line is one batch and counts only when it is whole: the end of a file that a kill has torn is cut off.
     Numbers keep every bit: JSON's shortest decimal form of a double reads back as that double.
+    The tokens of answers that aren't finished lie beside it, in a file that is replaced as a whole.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._known: dict[str, Answer] = {}
+        self._beside = path.with_name(f"{path.stem}-begun.json")
+        self._begun: dict[str, list[int]] = self._read_begun()
         good = 0
         if path.exists():
             content = path.read_bytes()
@@ -41,10 +45,33 @@ class Journal:
                 with path.open("r+b") as file:
                     file.truncate(good)
 
+    def _read_begun(self) -> dict[str, list[int]]:
+        try:
+            return dict(json.loads(self._beside.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise UserError(f"{self._beside} is damaged ({error})", hint="delete it") from error
+
+    @property
+    def begun(self) -> Mapping[str, Sequence[int]]:
+        """The tokens of answers that were under way when they were last noted, by the key of their request."""
+        return {key: tokens for key, tokens in self._begun.items() if key not in self._known}
+
     @property
     def known(self) -> Mapping[str, Answer]:
         """Every stored answer by the key of its request."""
         return MappingProxyType(self._known)
+
+    def keep(self, under_way: Mapping[str, Sequence[int]]) -> None:
+        """Note the tokens of the answers that are under way, in the place of what was noted before."""
+        self._begun = {key: list(tokens) for key, tokens in under_way.items()}
+        replace_text(self._beside, json.dumps(self._begun))
+
+    def remove(self) -> None:
+        """Take the files away, when all that they hold is elsewhere."""
+        self.path.unlink(missing_ok=True)
+        self._beside.unlink(missing_ok=True)
 
     def store(self, batch: Sequence[tuple[str, Answer]]) -> None:
         """Append a batch and wait until it is on the disk."""

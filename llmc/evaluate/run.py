@@ -117,7 +117,7 @@ class RunWriter:
         """Write the results, mark the run as complete, and drop the journal, which the samples replace."""
         write_json(self.path / "results.json", {**results, "schema": SCHEMA})
         write_json(self.path / "manifest.json", {**manifest, "schema": SCHEMA, "complete": True})
-        (self.path / "journal.jsonl").unlink(missing_ok=True)
+        self.journal.remove()
 
 
 def samples_path(run: Path, task: str) -> Path:

@@ -33,6 +33,12 @@ def draw(logits: Tensor, temperature: float, top_p: float, random: torch.Generat
     return int(order.indices[_at(total[:n_kept], u)])
 
 
+def skip(random: torch.Generator, n_tokens: int) -> None:
+    """Moves the numbers on to where they are after `n_tokens` draws."""
+    for _ in range(n_tokens):
+        torch.rand((), generator=random, dtype=torch.float64)
+
+
 def _at(total: Tensor, u: Tensor) -> int:
     """The place where the running total passes the share `u` of its end."""
     return min(int(torch.searchsorted(total, u * total[-1], right=True)), len(total) - 1)
