@@ -13,8 +13,10 @@ from llmc.compress import _manifest as manifest
 from llmc.compress._account import account_of, stored_dtype
 from llmc.compress._finish import COMPANIONS, copy_companions, final_config
 from llmc.compress._journal import Journal
+from llmc.compress._loadable import check_written
 from llmc.compress._plan import Job, Plan, plan
 from llmc.compress._recipe import as_stage
+from llmc.compress._verify import check_blocks
 from llmc.compress._walk import Progress, Walk
 from llmc.compress._writer import WORK, ShardWriter, disk_errors, write_json
 from llmc.compress.formats._format import Stored
@@ -46,16 +48,31 @@ def compress(job: Job, progress: Progress) -> manifest.Manifest:
     walk.run(_batches(job), progress)
     index = writer.join()
     stored = {name: Stored(**{**s, "shape": tuple(s["shape"])}) for name, s in journal.stored.items()}
+    config = final_config(job, planned.format, stored, skeleton)
+    if job.check:
+        _check(job, planned, journal, stored, config)
     warnings = [*job.warnings, *(job.calibration.warnings if job.calibration else ())]
     if stored:
         warnings += planned.format.warnings(stored)
     account = account_of(job, planned, skeleton, journal, index, warnings, time.perf_counter() - start)
     with disk_errors(job.out):
         copy_companions(job.model, job.out)
-        write_json(job.out / "config.json", final_config(job, planned.format, stored, skeleton))
+        write_json(job.out / "config.json", config)
         write_json(job.out / manifest.NAME, account.model_dump())
     writer.clean()
     return account
+
+
+def _check(job: Job, planned: Plan, journal: Journal, stored: dict[str, Stored], config: dict[str, Any]) -> None:
+    """Raises `UserError` unless the written files give every loader the blocks that stood in memory."""
+    source = Skeleton(job.model, planned.compute_dtype)
+    check_written(job, planned.format, source, planned.loading, config)
+    check_blocks(
+        source, job.out, config.get("quantization_config") if stored else None,
+        {name: s.shape for name, s in stored.items()}, journal.prints,
+        None if job.calibration is None else job.calibration.tokens[:1],
+        dtype=planned.compute_dtype, device=job.device,
+    )  # fmt: skip
 
 
 def check_out(job: Job) -> None:

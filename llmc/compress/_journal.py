@@ -29,6 +29,8 @@ class Journal:
         self.records: list[MatrixRecord] = []
         self.stored: dict[str, Any] = {}
         """What the format must know of each layer that was written, by checkpoint name."""
+        self.prints: dict[str, list[int]] = {}
+        """The fingerprint of every tensor of the blocks that are done, by its name in the model."""
 
     def load(self) -> None:
         """Takes up the state of an earlier run; a `UserError` if that run was another one."""
@@ -44,13 +46,16 @@ class Journal:
         self.n_done = state["n_done"]
         self.records = [MatrixRecord.model_validate(record) for record in state["records"]]
         self.stored = state["stored"]
+        self.prints = state.get("prints", {})
 
     def hidden(self) -> list[Tensor]:
         """The inputs of the first block that is not done."""
         tensors = load_file(self._work / f"hidden-{self.n_done:05d}.safetensors")
         return [tensors[f"{i:05d}"] for i in range(len(tensors))]
 
-    def block_done(self, records: list[MatrixRecord], stored: dict[str, Any], hidden: list[Tensor]) -> None:
+    def block_done(
+        self, records: list[MatrixRecord], stored: dict[str, Any], prints: dict[str, list[int]], hidden: list[Tensor]
+    ) -> None:
         """Records that one more block is on the disk, and what goes into the next (nothing after the last)."""
         with disk_errors(self._directory):
             if hidden:
@@ -58,12 +63,14 @@ class Journal:
                 save_tensors(self._work / f"hidden-{self.n_done + 1:05d}.safetensors", batches)
             self.records += records
             self.stored |= stored
+            self.prints |= prints
             self.n_done += 1
             state = {
                 "fingerprint": self.fingerprint,
                 "n_done": self.n_done,
                 "records": [record.model_dump() for record in self.records],
                 "stored": self.stored,
+                "prints": self.prints,
             }
             write_json(self._path, state)
             (self._work / f"hidden-{self.n_done - 1:05d}.safetensors").unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from llmc.compress._method import Compressed, Quantised
 from llmc.compress.formats._format import Format, ModuleKind, Stored
 from llmc.errors import UserError
-from llmc.models.checkpoint import torch_dtype
+from llmc.models.checkpoint import Checkpoint, torch_dtype
 from llmc.models.config import read_config
 from llmc.models.skeleton import Skeleton
 from llmc.models.stock_load import Loading, meta_tensors, stock_load
@@ -70,6 +70,13 @@ def check_planned(
         dtype = job.dtype or (dense.dtype if dense.is_floating_point() else torch.float32)
         tensors |= fmt.tensors(layer, without_values(stored, dtype))
     check_loading(fmt, skeleton, tensors, config)
+
+
+def check_written(job: Job, fmt: Format, source: Skeleton, before: Loading, config: dict[str, Any]) -> None:
+    """Raises `UserError` where the loader would not take the files that were written, though it takes the source."""
+    stored_as = config.get("quantization_config")
+    if before.error is None and (stored_as is None or "quant_method" in stored_as):
+        check_loading(fmt, source, meta_tensors(Checkpoint(job.out)), config)
 
 
 def check_loading(fmt: Format, skeleton: Skeleton, tensors: Mapping[str, Tensor], config: dict[str, Any]) -> None:

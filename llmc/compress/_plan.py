@@ -21,6 +21,7 @@ from llmc.models.checkpoint import torch_dtype
 from llmc.models.experts import split_experts
 from llmc.models.layout import Matrix, check_understood, find_blocks, matrices
 from llmc.models.skeleton import Skeleton
+from llmc.models.stock_load import Loading
 from llmc.ops.grid import columns_per_group
 from llmc.ops.masks import check_divides, parse_pattern
 
@@ -42,6 +43,8 @@ class Job:
     overwrite: bool = False
     max_shard_bytes: int = 5_000_000_000
     command: list[str] | None = None
+    check: bool = True
+    """Read the written files back at the end and compare every block with the one in memory."""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -53,6 +56,8 @@ class Plan:
     matrices: dict[str, Stored]
     bytes_before: int
     compute_dtype: torch.dtype
+    loading: Loading
+    """What transformers' loader says of the source."""
 
 
 def compute_dtype(stored: torch.dtype, device: str) -> torch.dtype:
@@ -96,7 +101,7 @@ def plan(job: Job) -> tuple[Skeleton, Plan]:
     packed = {name: stored[live] for live, name in names.items() if name is not None}
     check_planned(job, fmt, packed, skeleton, before, final_config(job, fmt, packed, skeleton))
     return Skeleton(job.model, wanted), Plan(
-        format=fmt, matrices=stored, bytes_before=skeleton.checkpoint.n_bytes, compute_dtype=wanted
+        format=fmt, matrices=stored, bytes_before=skeleton.checkpoint.n_bytes, compute_dtype=wanted, loading=before
     )
 
 

@@ -24,6 +24,7 @@ from llmc.compress._manifest import MatrixRecord
 from llmc.compress._method import Balances, Compressed, LayerStats, Method, Needs
 from llmc.compress._plan import naming
 from llmc.compress._stats import Collector, LastInputSeen
+from llmc.compress._verify import fingerprint, save_output
 from llmc.compress._writer import ShardWriter
 from llmc.compress.formats._format import Format, Stored
 from llmc.errors import UserError
@@ -105,11 +106,14 @@ class Walk:
                 self._stage(index, method, layers, hidden, last=number == len(self._stages))
             progress(index, depth, "writing")
             stored = self._write(index, block, layers)
-            if index + 1 < depth:
+            prints = self._fingerprints(index, block)
+            if hidden:
                 progress(index, depth, "outputs")
-                hidden = [self._caller(index, batch).to(batch.device) for batch in hidden]
+                passed_on = hidden if index + 1 < depth else hidden[:1]  # the last one's are only checked
+                hidden = [self._caller(index, batch).to(batch.device) for batch in passed_on]
+                save_output(self._writer.directory, index, hidden[0])
             records = [self._record(index, layer) for layer in layers.values()]
-            self._journal.block_done(records, stored, hidden if index + 1 < depth else [])
+            self._journal.block_done(records, stored, prints, hidden if index + 1 < depth else [])
             self._blocks[index] = nn.Module()
         progress(depth, depth, "done")
 
@@ -243,6 +247,19 @@ class Walk:
         self._writer.put(f"{index + 1:05d}-block", self._skeleton.stored(plain) | packed)
         return stored
 
+    def _fingerprints(self, index: int, block: nn.Module) -> dict[str, list[int]]:
+        """What tells each tensor of the block, rounded as it is stored, from any other."""
+        where, dtype = f"{self.prefix}.{index}", self._skeleton.model.dtype
+        tensors: dict[str, Tensor] = {}
+        experts = tuple(f"{name}." for name, module in block.named_modules() if isinstance(module, SplitExperts))
+        for name, module in block.named_modules():
+            if isinstance(module, SplitExperts):
+                tensors |= {f"{where}.{name}.{leaf}": tensor for leaf, tensor in module.joined().items()}
+        for name, tensor in block.named_parameters():
+            if not name.startswith(experts):
+                tensors[f"{where}.{name}"] = tensor
+        return {name: fingerprint(self._as_stored(name, tensor), dtype) for name, tensor in tensors.items()}
+
     def _packed_name(self, index: int, layer: _Layer) -> str | None:
         """The name that a matrix is packed under; None for one that is stored as a plain weight."""
         live = f"{self.prefix}.{index}.{layer.matrix.name}"
@@ -250,7 +267,7 @@ class Walk:
 
     def _as_stored(self, live: str, tensor: Tensor) -> Tensor:
         """`tensor` in the dtype that the checkpoint has it in, or in the one asked for."""
-        source = self._skeleton.source_name(live)
+        source = next(iter(self._skeleton.sources_under(live)), None)
         dtype = torch_dtype(self._skeleton.checkpoint.tensors[source].dtype) if source is not None else None
         if not tensor.is_floating_point():
             return tensor
