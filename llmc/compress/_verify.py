@@ -73,7 +73,9 @@ def check_blocks(
     was calibrated: then tensors are compared and no outputs), `dtype` what blocks are computed in.
     """
     made = Skeleton(source.checkpoint.directory, dtype, checkpoint=Unpacked(out, quantization, shapes))
-    check = _Check(made, out, prints, dtype, device, coarse=quantization is not None and "quant_method" not in quantization)
+    check = _Check(
+        made, out, prints, dtype, device, coarse=quantization is not None and "quant_method" not in quantization
+    )
     check.rest(source)
     if tokens is None:
         check.tensors_alone()

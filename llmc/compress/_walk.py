@@ -162,7 +162,8 @@ class Walk:
             with naming(f"{where}.{name}"):
                 layer.result = method.compress(weight, stats, keep)
             layer.n_tokens = stats.n_tokens
-            layer.warnings += layer.result.warnings + _coverage(name, layer.matrix, stats.n_tokens, method.needs)
+            said = (*layer.result.warnings, *_coverage(layer.matrix, stats.n_tokens, method.needs))
+            layer.warnings += tuple(f"{where}.{name}: {sentence}" for sentence in said)
             layer.matrix.set_weight(layer.result.weight)
             if last:
                 rows = collector.rows_of(name) if stats.gram is None else None
@@ -322,13 +323,13 @@ def _zeros(weight: Tensor) -> float:
     return 1 - int(weight.count_nonzero()) / weight.numel()
 
 
-def _coverage(name: str, matrix: Matrix, n_tokens: int, needs: Needs) -> tuple[str, ...]:
+def _coverage(matrix: Matrix, n_tokens: int, needs: Needs) -> tuple[str, ...]:
     """A warning where the calibration saw too little of this matrix's inputs."""
     width = matrix.weight.shape[1]
     if needs == Needs.NOTHING:
         return ()
     if n_tokens == 0:
-        return (f"{name}: no calibration token reached this expert; its statistics are empty.",)
+        return ("no calibration token reached this expert; its statistics are empty.",)
     if needs == Needs.GRAM and n_tokens < width:
-        return (f"{name}: {n_tokens} calibration tokens for {width} inputs leave its Gram matrix singular.",)
+        return (f"{n_tokens} calibration tokens for {width} inputs leave its Gram matrix singular.",)
     return ()

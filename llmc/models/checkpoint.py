@@ -117,7 +117,7 @@ def _digest(file: Any) -> bytes:
 
 def _read_json(path: Path) -> Mapping[str, Any]:
     try:
-        return dict(json.loads(path.read_text()))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError, OSError) as error:
         raise UserError(f"{path} can't be read: {error}", hint="download the checkpoint again") from error
 

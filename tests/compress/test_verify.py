@@ -52,8 +52,20 @@ def lost(tensors):
 
 
 CASES = {
-    "a packed code": ("rtn", GRID, "00002-block", one_code, r"model\.layers\.1\.mlp\.up_proj\.weight is not the tensor"),
-    "a weight": ("magnitude", {}, "00002-block", one_weight, r"model\.layers\.1\.mlp\.up_proj\.weight is not the tensor"),
+    "a packed code": (
+        "rtn",
+        GRID,
+        "00002-block",
+        one_code,
+        r"model\.layers\.1\.mlp\.up_proj\.weight is not the tensor",
+    ),
+    "a weight": (
+        "magnitude",
+        {},
+        "00002-block",
+        one_weight,
+        r"model\.layers\.1\.mlp\.up_proj\.weight is not the tensor",
+    ),
     "two exchanged": ("wanda", {}, "00002-block", exchanged, r"model\.layers\.1\.mlp\.gate_proj\.weight is not the"),
     "a norm": ("gptq", GRID, "00002-block", norm, r"model\.layers\.1\.input_layernorm\.weight is not the tensor"),
     "an embedding": ("rtn", GRID, "00000-rest", embedding, r"embed_tokens\.weight is not the tensor that was copied"),
