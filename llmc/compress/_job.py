@@ -11,7 +11,7 @@ import torch
 
 from llmc.compress import _manifest as manifest
 from llmc.compress._account import account_of, stored_dtype
-from llmc.compress._finish import COMPANIONS, copy_companions, final_config
+from llmc.compress._finish import copy_companions, final_config
 from llmc.compress._journal import Journal
 from llmc.compress._loadable import check_written
 from llmc.compress._plan import Job, Plan, plan
@@ -21,6 +21,7 @@ from llmc.compress._walk import Progress, Walk
 from llmc.compress._writer import WORK, ShardWriter, disk_errors, write_json
 from llmc.compress.formats._format import Stored
 from llmc.errors import UserError
+from llmc.models.folder import companions
 from llmc.models.skeleton import Skeleton
 
 TOKENS_PER_BATCH = 2048
@@ -88,7 +89,8 @@ def check_out(job: Job) -> None:
     begun, finished = (job.out / WORK).is_dir(), (job.out / manifest.NAME).exists()
     if not begun and not finished:
         raise UserError(f"{job.out} holds something that llmc did not make", hint="choose another --out")
-    if job.overwrite and (others := sorted(p.name for p in job.out.iterdir() if not _ours(p.name))):
+    written = {path.parts[0] for path in companions(job.model)} if job.overwrite else set()
+    if job.overwrite and (others := sorted(p.name for p in job.out.iterdir() if not _ours(p.name, written))):
         raise UserError(
             f"{job.out} holds {others[0]} as well, which llmc did not write and --overwrite would remove",
             hint="move it away or choose another --out",
@@ -99,11 +101,11 @@ def check_out(job: Job) -> None:
         raise UserError(f"{job.out} exists and is not empty", hint="use --overwrite to replace it")
 
 
-def _ours(name: str) -> bool:
-    """Whether a compression writes a file of this name."""
+def _ours(name: str, written: set[str]) -> bool:
+    """Whether a compression writes a file of this name, `written` being what it carries along."""
     plain = name.removesuffix(".tmp")
     shard = plain.startswith("model") and plain.endswith((".safetensors", ".safetensors.index.json"))
-    return shard or plain in {WORK, manifest.NAME, "config.json", *COMPANIONS}
+    return shard or plain in {WORK, manifest.NAME, "config.json", *written}
 
 
 def _finished(job: Job, planned: Plan, skeleton: Skeleton) -> manifest.Manifest:

@@ -38,7 +38,7 @@ class Unpacked(Checkpoint):
         self._plain = Checkpoint(directory)
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
-        """The tensors called `names`; those of packed layers in float32, which holds every value that they stand for."""
+        """The tensors called `names`; packed layers in float32, which holds all that they stand for."""
         wanted = list(names)
         found = self._plain.read([name for name in wanted if name not in self._layers])
         return {name: found[name] if name in found else self._weight(name.removesuffix(".weight")) for name in wanted}

@@ -1,4 +1,4 @@
-"""What a job is going to write is asked of transformers' loader before any work, and every layer left alone is named."""
+"""What a job is going to write is asked of transformers' loader before any work; layers left alone are named."""
 
 import json
 
@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from llmc.compress import _plan, _walk
 from llmc.compress._job import compress
 from llmc.compress._plan import plan
 from llmc.errors import UserError
@@ -49,9 +50,7 @@ def test_every_linear_layer_left_alone_is_in_the_ignore_list(tmp_path):
 def test_the_other_formats_name_what_is_left_in_a_block(tmp_path, monkeypatch, format_name, key):
     """A loader of these that goes by the config finds a packed layer for every name that the files have one of."""
     save_tiny("llama", tmp_path / "dense")
-    only = [m for m in ("q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj")]
-    from llmc.compress import _plan, _walk
-
+    only = ("q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj")
     for module in (_plan, _walk):
         found = module.matrices
         monkeypatch.setattr(
