@@ -59,6 +59,7 @@ def make_job(
     resume: bool,
     overwrite: bool,
     max_shard_gb: float,
+    check: bool = True,
     command: list[str] | None,
 ) -> Job:
     """The job that the command line describes, with its calibration tokens drawn."""
@@ -81,6 +82,7 @@ def make_job(
         resume=resume,
         overwrite=overwrite,
         max_shard_bytes=int(max_shard_gb * 1e9),
+        check=check,
         command=command,
     )
 

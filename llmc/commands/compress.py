@@ -39,6 +39,9 @@ def compress(
     max_shard_gb: Annotated[float, typer.Option(help="Largest weight file, in GB.")] = 5.0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run of the same command.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run wrote.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="Read the written files back and compare every block.")
+    ] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and say what would be done.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest's totals as JSON.")] = False,
 ) -> None:
@@ -60,7 +63,8 @@ def compress(
     job = make_job(
         model, out, method, recipe, settings,
         calibration=calibration, samples=samples, seq_len=seq_len, seed=seed, format_name=format_, device=device,
-        dtype=dtype, resume=resume, overwrite=overwrite, max_shard_gb=max_shard_gb, command=_command(),
+        dtype=dtype, resume=resume, overwrite=overwrite, max_shard_gb=max_shard_gb, check=check,
+        command=_command(),
     )  # fmt: skip
     if job.calibration is None and (samples != SAMPLES or seq_len is not None):
         option = "--seq-len" if samples == SAMPLES else "--samples"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import threading
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import torch
@@ -171,12 +171,17 @@ def hidden_of(out: Any) -> Tensor:
     return result
 
 
+def states_among(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
+    """The hidden states among the arguments that a block is called with."""
+    found = args[0] if args else kwargs.get("hidden_states")
+    if not isinstance(found, Tensor):
+        found = next(v for v in (*args, *kwargs.values()) if isinstance(v, Tensor) and v.is_floating_point())
+    return found
+
+
 def first_input(run: Run) -> Tensor:
     """The hidden states that the next block is given."""
-    found = run.args[0] if run.args else run.kwargs.get("hidden_states")
-    if not isinstance(found, Tensor):
-        found = next(v for v in (*run.args, *run.kwargs.values()) if isinstance(v, Tensor) and v.is_floating_point())
-    return found
+    return states_among(run.args, run.kwargs)
 
 
 def _moved(value: Any, device: torch.device, *, copied: bool = True) -> Any:
@@ -195,7 +200,7 @@ def _moved(value: Any, device: torch.device, *, copied: bool = True) -> Any:
     return value
 
 
-def fingerprint(run: Run) -> str:
+def call_fingerprint(run: Run) -> str:
     """A hash of every number that the next block is called with."""
     found = hashlib.sha256()
 

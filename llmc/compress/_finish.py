@@ -9,28 +9,24 @@ from typing import TYPE_CHECKING, Any
 from llmc.compress._loadable import left_alone
 from llmc.compress.formats._format import Format, Stored
 from llmc.models.config import read_config
+from llmc.models.folder import companions
 from llmc.models.skeleton import Skeleton
 
 if TYPE_CHECKING:
     from llmc.compress._plan import Job
 
-COMPANIONS = (
-    "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "vocab.json", "merges.txt", "vocab.txt", "tokenizer.model", "spiece.model", "chat_template.jinja",
-    "chat_template.json",
-)  # fmt: skip
-
 
 def copy_companions(source: Path, out: Path) -> None:
-    """Copies the tokenizer and generation files that the source has."""
-    for name in COMPANIONS:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, out / name)
+    """Copies what stands beside the weights and is read by loaders or people."""
+    for name in companions(source):
+        (out / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(source / name, out / name)
 
 
 def final_config(job: Job, fmt: Format, stored: dict[str, Stored], skeleton: Skeleton) -> dict[str, Any]:
     """The source's config.json with what was changed: the dtype, and how the weights are stored."""
     config = read_config(job.model)
+    config.pop("auto_map", None)  # code of the folder's own, which is neither run nor carried along
     if job.dtype is not None:
         config["dtype"] = str(job.dtype).removeprefix("torch.")
         config.pop("torch_dtype", None)

@@ -11,15 +11,18 @@ import torch
 
 from llmc.compress import _manifest as manifest
 from llmc.compress._account import account_of, stored_dtype
-from llmc.compress._finish import COMPANIONS, copy_companions, final_config
+from llmc.compress._finish import copy_companions, final_config
 from llmc.compress._journal import Journal
+from llmc.compress._loadable import check_written
 from llmc.compress._plan import Job, Plan, plan
 from llmc.compress._recipe import as_stage
+from llmc.compress._verify import check_blocks
 from llmc.compress._walk import Progress, Walk
 from llmc.compress._writer import WORK, ShardWriter, disk_errors, write_json
 from llmc.compress.formats._format import Stored
 from llmc.errors import UserError
 from llmc.files import check_place
+from llmc.models.folder import companions
 from llmc.models.skeleton import Skeleton
 
 TOKENS_PER_BATCH = 2048
@@ -47,16 +50,31 @@ def compress(job: Job, progress: Progress) -> manifest.Manifest:
     walk.run(_batches(job), progress)
     index = writer.join()
     stored = {name: Stored(**{**s, "shape": tuple(s["shape"])}) for name, s in journal.stored.items()}
+    config = final_config(job, planned.format, stored, skeleton)
+    if job.check:
+        _check(job, planned, journal, stored, config)
     warnings = [*job.warnings, *(job.calibration.warnings if job.calibration else ())]
     if stored:
         warnings += planned.format.warnings(stored)
     account = account_of(job, planned, skeleton, journal, index, warnings, time.perf_counter() - start)
     with disk_errors(job.out):
         copy_companions(job.model, job.out)
-        write_json(job.out / "config.json", final_config(job, planned.format, stored, skeleton))
+        write_json(job.out / "config.json", config)
         write_json(job.out / manifest.NAME, account.model_dump())
     writer.clean()
     return account
+
+
+def _check(job: Job, planned: Plan, journal: Journal, stored: dict[str, Stored], config: dict[str, Any]) -> None:
+    """Raises `UserError` unless the written files give every loader the blocks that stood in memory."""
+    source = Skeleton(job.model, planned.compute_dtype)
+    check_written(job, planned.format, source, planned.loading, config)
+    check_blocks(
+        source, job.out, config.get("quantization_config") if stored else None,
+        {name: s.shape for name, s in stored.items()}, journal.prints,
+        None if job.calibration is None else job.calibration.tokens[:1],
+        dtype=planned.compute_dtype, device=job.device,
+    )  # fmt: skip
 
 
 def check_out(job: Job) -> None:
@@ -72,7 +90,8 @@ def check_out(job: Job) -> None:
     begun, finished = (job.out / WORK).is_dir(), (job.out / manifest.NAME).exists()
     if not begun and not finished:
         raise UserError(f"{job.out} holds something that llmc did not make", hint="choose another --out")
-    if job.overwrite and (others := sorted(p.name for p in job.out.iterdir() if not _ours(p.name))):
+    written = {path.parts[0] for path in companions(job.model)} if job.overwrite else set()
+    if job.overwrite and (others := sorted(p.name for p in job.out.iterdir() if not _ours(p.name, written))):
         raise UserError(
             f"{job.out} holds {others[0]} as well, which llmc did not write and --overwrite would remove",
             hint="move it away or choose another --out",
@@ -83,11 +102,11 @@ def check_out(job: Job) -> None:
         raise UserError(f"{job.out} exists and is not empty", hint="use --overwrite to replace it")
 
 
-def _ours(name: str) -> bool:
-    """Whether a compression writes a file of this name."""
+def _ours(name: str, written: set[str]) -> bool:
+    """Whether a compression writes a file of this name, `written` being what it carries along."""
     plain = name.removesuffix(".tmp")
     shard = plain.startswith("model") and plain.endswith((".safetensors", ".safetensors.index.json"))
-    return shard or plain in {WORK, manifest.NAME, "config.json", *COMPANIONS}
+    return shard or plain in {WORK, manifest.NAME, "config.json", *written}
 
 
 def _finished(job: Job, planned: Plan, skeleton: Skeleton) -> manifest.Manifest:

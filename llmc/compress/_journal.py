@@ -33,6 +33,8 @@ class Journal:
         """How many things the last block gives back for each batch; None: one tensor."""
         self.stored: dict[str, Any] = {}
         """What the format must know of each layer that was written, by checkpoint name."""
+        self.prints: dict[str, list[int]] = {}
+        """The fingerprint of every tensor of the blocks that are done, by its name in the model."""
 
     def load(self) -> None:
         """Takes up the state of an earlier run; a `UserError` if that run was another one."""
@@ -49,6 +51,7 @@ class Journal:
         self.records = [MatrixRecord.model_validate(record) for record in state["records"]]
         self.stored = state["stored"]
         self.state, self._forms = state.get("state"), state.get("forms", [])
+        self.prints = state.get("prints", {})
 
     def outputs(self) -> list[Any]:
         """What the last block that is done made of each batch."""
@@ -57,10 +60,15 @@ class Journal:
 
     def start_over(self) -> None:
         """Forgets every block that is done."""
-        self.n_done, self.records, self.stored, self.state, self._forms = 0, [], {}, None, []
+        self.n_done, self.records, self.stored, self.prints, self.state, self._forms = 0, [], {}, {}, None, []
 
     def block_done(
-        self, records: list[MatrixRecord], stored: dict[str, Any], outputs: list[Any], state: str | None
+        self,
+        records: list[MatrixRecord],
+        stored: dict[str, Any],
+        prints: dict[str, list[int]],
+        outputs: list[Any],
+        state: str | None,
     ) -> None:
         """Records that one more block is on the disk, and what goes into the next (nothing after the last)."""
         with disk_errors(self._directory):
@@ -71,16 +79,18 @@ class Journal:
             self.state = state
             self.records += records
             self.stored |= stored
+            self.prints |= prints
             self.n_done += 1
-            state = {
+            kept = {
                 "fingerprint": self.fingerprint,
                 "n_done": self.n_done,
                 "records": [record.model_dump() for record in self.records],
                 "stored": self.stored,
                 "state": self.state,
                 "forms": self._forms,
+                "prints": self.prints,
             }
-            write_json(self._path, state)
+            write_json(self._path, kept)
             (self._work / f"hidden-{self.n_done - 1:05d}.safetensors").unlink(missing_ok=True)
 
 

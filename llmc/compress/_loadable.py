@@ -12,8 +12,9 @@ from torch import Tensor
 from llmc.compress._method import Compressed, Quantised
 from llmc.compress.formats._format import Format, ModuleKind, Stored
 from llmc.errors import UserError
-from llmc.models.checkpoint import torch_dtype
+from llmc.models.checkpoint import Checkpoint, torch_dtype
 from llmc.models.config import read_config
+from llmc.models.folder import check_folder, check_ties
 from llmc.models.skeleton import Skeleton
 from llmc.models.stock_load import Loading, meta_tensors, stock_load
 from llmc.models.unread import extra_predictions, is_extra_prediction, refuse_unread
@@ -37,6 +38,8 @@ def packed_name(skeleton: Skeleton, fmt: Format, live: str, kind: ModuleKind) ->
 def check_source(job: Job, skeleton: Skeleton) -> Loading:
     """What the loader says of the source; a `UserError` where its config.json and its weights don't agree."""
     checkpoint, model = skeleton.checkpoint, type(skeleton.model)
+    check_folder(checkpoint)
+    check_ties(checkpoint, skeleton.model)
     found = stock_load(model, skeleton.config, meta_tensors(checkpoint))
     raw = read_config(job.model)
     if found.mismatched:
@@ -65,11 +68,21 @@ def check_planned(
     if before.error is not None or "quant_method" not in config.get("quantization_config", {}):
         return
     tensors = meta_tensors(skeleton.checkpoint)
+    made: dict[tuple[Stored, torch.dtype], dict[str, Tensor]] = {}
     for layer, stored in planned.items():
         dense = tensors.pop(f"{layer}.weight")
         dtype = job.dtype or (dense.dtype if dense.is_floating_point() else torch.float32)
-        tensors |= fmt.tensors(layer, without_values(stored, dtype))
+        if (stored, dtype) not in made:
+            made[stored, dtype] = fmt.tensors("", without_values(stored, dtype))
+        tensors |= {f"{layer}{part}": tensor for part, tensor in made[stored, dtype].items()}
     check_loading(fmt, skeleton, tensors, config)
+
+
+def check_written(job: Job, fmt: Format, source: Skeleton, before: Loading, config: dict[str, Any]) -> None:
+    """Raises `UserError` where the loader would not take the files that were written, though it takes the source."""
+    stored_as = config.get("quantization_config")
+    if before.error is None and (stored_as is None or "quant_method" in stored_as):
+        check_loading(fmt, source, meta_tensors(Checkpoint(job.out)), config)
 
 
 def check_loading(fmt: Format, skeleton: Skeleton, tensors: Mapping[str, Tensor], config: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from llmc.models.checkpoint import torch_dtype
 from llmc.models.experts import split_experts
 from llmc.models.layout import Matrix, check_understood, find_blocks, matrices
 from llmc.models.skeleton import Skeleton
+from llmc.models.stock_load import Loading
 from llmc.ops.grid import columns_per_group
 from llmc.ops.masks import check_divides, parse_pattern
 
@@ -42,6 +43,8 @@ class Job:
     overwrite: bool = False
     max_shard_bytes: int = 5_000_000_000
     command: list[str] | None = None
+    check: bool = True
+    """Read the written files back at the end and compare every block with the one in memory."""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -53,6 +56,8 @@ class Plan:
     matrices: dict[str, Stored]
     bytes_before: int
     compute_dtype: torch.dtype
+    loading: Loading
+    """What transformers' loader says of the source."""
 
 
 def compute_dtype(stored: torch.dtype, device: str) -> torch.dtype:
@@ -76,15 +81,15 @@ def plan(job: Job) -> tuple[Skeleton, Plan]:
     skeleton = probe if wanted == torch.float32 else Skeleton(job.model, wanted)
     before = check_source(job, skeleton)
     prefix, blocks = find_blocks(skeleton.model)
-    stored: dict[str, Stored] = {}
+    found: dict[str, Matrix] = {}
     for index, block in enumerate(blocks):
         where = f"{prefix}.{index}"
         with torch.device("meta"):
             split_experts(block, where)
         check_understood(block, where)
-        for matrix in matrices(block):
-            name = f"{where}.{matrix.name}"
-            stored[name] = _expected(job.stages, name, matrix)
+        found |= {f"{where}.{matrix.name}": matrix for matrix in matrices(block)}
+    _check_groups(job.stages, {name: matrix.weight.shape[1] for name, matrix in found.items()})
+    stored = {name: _expected(job.stages, name, matrix) for name, matrix in found.items()}
     if not stored:
         raise UserError(f"{job.model} has no matrices to compress in its blocks", hint="is this a transformer decoder?")
     fmt = _format(job, stored)
@@ -96,7 +101,7 @@ def plan(job: Job) -> tuple[Skeleton, Plan]:
     packed = {name: stored[live] for live, name in names.items() if name is not None}
     check_planned(job, fmt, packed, skeleton, before, final_config(job, fmt, packed, skeleton))
     return Skeleton(job.model, wanted), Plan(
-        format=fmt, matrices=stored, bytes_before=skeleton.checkpoint.n_bytes, compute_dtype=wanted
+        format=fmt, matrices=stored, bytes_before=skeleton.checkpoint.n_bytes, compute_dtype=wanted, loading=before
     )
 
 
@@ -119,6 +124,22 @@ def _expected(stages: Sequence[Method], name: str, matrix: Matrix) -> Stored:
             symmetric = getattr(method, "symmetric", True)
             stored = dataclasses.replace(stored, bits=bits, group_size=group_size, symmetric=symmetric)
     return stored
+
+
+def _check_groups(stages: Sequence[Method], widths: Mapping[str, int]) -> None:
+    """A `UserError` where a stage's groups don't fill every row, with the largest usual size that fills all."""
+    for method in stages:
+        size = getattr(method, "group_size", -1)
+        ragged = [name for name, width in widths.items() if size != -1 and width % size]
+        if getattr(method, "bits", None) is None or not ragged:
+            continue
+        usual = [2**k for k in range(3, 12) if 2**k < size and not any(width % 2**k for width in widths.values())]
+        fits = f"--group-size {usual[-1]} is the largest usual one that fits all, or " if usual else ""
+        raise UserError(
+            f"groups of {size} don't fill the rows of {len(ragged)} of {len(widths)} matrices: "
+            f"{ragged[0]} has {widths[ragged[0]]} input columns",
+            hint=f"{fits}use --group-size -1 for one group a row",
+        )
 
 
 def _check_order(stages: Sequence[Method]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llmc.compress._capture import Caller, Run, fingerprint, first_input
+from llmc.compress._capture import Caller, Run, call_fingerprint, first_input, hidden_of
 from llmc.compress._journal import Journal
 from llmc.compress._live_block import LiveBlock
 from llmc.compress._loadable import packed_name
@@ -24,6 +24,7 @@ from llmc.compress._manifest import MatrixRecord
 from llmc.compress._method import Balances, Compressed, LayerStats, Method, Needs
 from llmc.compress._plan import naming
 from llmc.compress._stats import Collector, LastInputSeen
+from llmc.compress._verify import fingerprint, save_output
 from llmc.compress._writer import ShardWriter
 from llmc.compress.formats._format import Format, Stored
 from llmc.errors import UserError
@@ -108,14 +109,17 @@ class Walk:
                 self._stage(index, method, layers, runs, last=number == len(self._stages))
             progress(index, depth, "writing")
             stored = self._write(index, block, layers)
+            prints = self._fingerprints(index, block)
             last = index + 1 == depth
             outputs = []
-            if not last:
+            if runs:
                 progress(index, depth, "outputs")
-                outputs = [self._caller.advance(index, run, last=False) for run in runs]
+                passed_on = runs[:1] if last else runs  # the last one's are only checked
+                outputs = [self._caller.advance(index, run, last=last) for run in passed_on]
+                save_output(self._writer.directory, index, hidden_of(outputs[0]))
             records = [self._record(index, layer) for layer in layers.values()]
-            state = fingerprint(runs[0]) if outputs else None
-            self._journal.block_done(records, stored, outputs, state)
+            state = None if last or not runs else call_fingerprint(runs[0])
+            self._journal.block_done(records, stored, prints, [] if last else outputs, state)
             _emptied(block)
         progress(depth, depth, "done")
 
@@ -137,7 +141,7 @@ class Walk:
         """
         try:
             self._caller.resume(self._journal.n_done, self._journal.outputs())
-            if fingerprint(runs[0]) == self._journal.state:
+            if call_fingerprint(runs[0]) == self._journal.state:
                 return runs
         except Exception as error:
             logger.info("the unfinished run can't be taken up: %s", error)
@@ -178,7 +182,8 @@ class Walk:
             with naming(f"{where}.{name}"):
                 layer.result = method.compress(weight, stats, keep)
             layer.n_tokens = stats.n_tokens
-            layer.warnings += layer.result.warnings + _coverage(name, layer.matrix, stats.n_tokens, method.needs)
+            said = (*layer.result.warnings, *_coverage(layer.matrix, stats.n_tokens, method.needs))
+            layer.warnings += tuple(f"{where}.{name}: {sentence}" for sentence in said)
             layer.matrix.set_weight(layer.result.weight)
             if last:
                 rows = collector.rows_of(name) if stats.gram is None else None
@@ -263,6 +268,19 @@ class Walk:
         self._writer.put(f"{index + 1:05d}-block", self._skeleton.stored(plain) | packed)
         return stored
 
+    def _fingerprints(self, index: int, block: nn.Module) -> dict[str, list[int]]:
+        """What tells each tensor of the block, rounded as it is stored, from any other."""
+        where, dtype = f"{self.prefix}.{index}", self._skeleton.model.dtype
+        tensors: dict[str, Tensor] = {}
+        experts = tuple(f"{name}." for name, module in block.named_modules() if isinstance(module, SplitExperts))
+        for name, module in block.named_modules():
+            if isinstance(module, SplitExperts):
+                tensors |= {f"{where}.{name}.{leaf}": tensor for leaf, tensor in module.joined().items()}
+        for name, tensor in block.named_parameters():
+            if not name.startswith(experts):
+                tensors[f"{where}.{name}"] = tensor
+        return {name: fingerprint(self._as_stored(name, tensor), dtype) for name, tensor in tensors.items()}
+
     def _packed_name(self, index: int, layer: _Layer) -> str | None:
         """The name that a matrix is packed under; None for one that is stored as a plain weight."""
         live = f"{self.prefix}.{index}.{layer.matrix.name}"
@@ -270,7 +288,7 @@ class Walk:
 
     def _as_stored(self, live: str, tensor: Tensor) -> Tensor:
         """`tensor` in the dtype that the checkpoint has it in, or in the one asked for."""
-        source = self._skeleton.source_name(live)
+        source = next(iter(self._skeleton.sources_under(live)), None)
         dtype = torch_dtype(self._skeleton.checkpoint.tensors[source].dtype) if source is not None else None
         if not tensor.is_floating_point():
             return tensor
@@ -328,13 +346,13 @@ def _zeros(weight: Tensor) -> float:
     return 1 - int(weight.count_nonzero()) / weight.numel()
 
 
-def _coverage(name: str, matrix: Matrix, n_tokens: int, needs: Needs) -> tuple[str, ...]:
+def _coverage(matrix: Matrix, n_tokens: int, needs: Needs) -> tuple[str, ...]:
     """A warning where the calibration saw too little of this matrix's inputs."""
     width = matrix.weight.shape[1]
     if needs == Needs.NOTHING:
         return ()
     if n_tokens == 0:
-        return (f"{name}: no calibration token reached this expert; its statistics are empty.",)
+        return ("no calibration token reached this expert; its statistics are empty.",)
     if needs == Needs.GRAM and n_tokens < width:
-        return (f"{name}: {n_tokens} calibration tokens for {width} inputs leave its Gram matrix singular.",)
+        return (f"{n_tokens} calibration tokens for {width} inputs leave its Gram matrix singular.",)
     return ()

@@ -1,9 +1,8 @@
-"""Calibration tokens from a text, JSONL or Parquet file, the made-up world, or a pinned dataset."""
+"""Calibration tokens from a text, JSONL, CSV or Parquet file, the made-up world, or a pinned dataset."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from llmc.data.hub_text import PINNED, hub_text
+from llmc.data.rows import json_rows, table_rows, whole_text
 from llmc.errors import UserError, unknown
 
 
@@ -85,39 +85,61 @@ def _documents(source: str) -> tuple[Iterator[str], str | None]:
     if path.is_file():
         return _file(path), hashlib.sha256(path.read_bytes()).hexdigest()
     if path.suffix or "/" in source:
-        raise UserError(f"calibration file {source} does not exist", hint="give a .txt, .jsonl or .parquet file")
+        raise UserError(f"calibration file {source} does not exist", hint="give a .txt, .jsonl, .csv or .parquet file")
     raise unknown("calibration text", source, ["mini", *PINNED])
 
 
 def _file(path: Path) -> Iterator[str]:
-    """The documents of a file: lines of JSONL, rows of Parquet, or one document of a text file."""
+    """The documents of a file: lines of JSONL, rows of Parquet or CSV, or one document of a text file."""
+    way = "give a .txt, .jsonl, .csv or .parquet file"
     try:
         if path.suffix in {".jsonl", ".json"}:
-            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-                if line.strip():
-                    yield _text_of(json.loads(line), f"{path}:{number}")
+            for number, row in json_rows(path):
+                yield _text_of(row, f"{path}:{number}")
+        elif path.suffix == ".csv":
+            for number, row in table_rows(path):
+                yield _text_of(row, f"{path}:{number}")
         elif path.suffix == ".parquet":
-            import pyarrow.parquet
-
-            file = pyarrow.parquet.ParquetFile(path)
-            if "text" not in file.schema_arrow.names:
-                raise UserError(
-                    f"{path} has no column 'text'", hint=f"its columns: {', '.join(file.schema_arrow.names)}"
-                )
-            for batch in file.iter_batches(batch_size=256, columns=["text"]):
-                yield from (text or "" for text in batch.column(0).to_pylist())
+            yield from _parquet(path)
         else:
-            yield path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text", hint="give a .txt, .jsonl or .parquet file") from error
+            yield _checked(whole_text(path), str(path))
+    except UserError:
+        raise
     except (ValueError, OSError) as error:
-        raise UserError(f"{path} can't be read: {error}", hint="give a .txt, .jsonl or .parquet file") from error
+        raise UserError(f"{path} can't be read: {error}", hint=way) from error
+
+
+def _parquet(path: Path) -> Iterator[str]:
+    import pyarrow.parquet
+
+    file = pyarrow.parquet.ParquetFile(path)
+    if "text" not in file.schema_arrow.names:
+        raise UserError(f"{path} has no column 'text'", hint=f"its columns: {', '.join(file.schema_arrow.names)}")
+    number = 0
+    for batch in file.iter_batches(batch_size=256, columns=["text"]):
+        for text in batch.column(0).to_pylist():
+            number += 1
+            if not isinstance(text, str):
+                raise UserError(f"{path}: row {number} has no text", hint="each row has a text in the column 'text'")
+            yield _checked(text, f"{path}: row {number}")
+
+
+FIELDS = ("text", "content", "story")
+"""The fields of a row that may hold its text; the first that is there does."""
 
 
 def _text_of(row: Any, where: str) -> str:
-    if isinstance(row, str):
-        return row
-    for key in ("text", "content", "story"):
-        if isinstance(row, dict) and isinstance(row.get(key), str):
-            return str(row[key])
-    raise UserError(f"{where} has no field 'text'", hint="each line is a JSON object with a text")
+    found = row if isinstance(row, str) else None
+    if isinstance(row, dict):
+        found = next((row[key] for key in FIELDS if isinstance(row.get(key), str)), None)
+    if found is None:
+        raise UserError(f"{where} has no field 'text'", hint="each row is a text, or has one in a field 'text'")
+    return _checked(found, where)
+
+
+def _checked(text: str, where: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{where} holds half of a character (a lone surrogate)", hint="leave the row out") from error
+    return text

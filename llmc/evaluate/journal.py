@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -30,7 +31,7 @@ class Journal:
         good = 0
         if path.exists():
             content = path.read_bytes()
-            for line in content.splitlines(keepends=True):
+            for line in io.BytesIO(content):
                 if not line.endswith(b"\n"):
                     break
                 good += len(line)

@@ -51,13 +51,13 @@ class InstructionFollowing:
         """All 80 + 80 prompts at `quick` and `full`."""
         if ctx.scale == "mini":
             return [_mini_item(each) for each in mini("instruction_following", ctx.seed)]
-        vicuna = read(ctx.data_root, "vicuna_bench/question.jsonl").splitlines()
+        vicuna = filter(None, read(ctx.data_root, "vicuna_bench/question.jsonl").split("\n"))
         items = [
             _item("vicuna", row["question_id"], row["category"], [row["text"]], ctx) for row in map(json.loads, vicuna)
         ]
         if ctx.mode == "compat":
             return items
-        bench = map(json.loads, read(ctx.data_root, "mt_bench/question.jsonl").splitlines())
+        bench = map(json.loads, filter(None, read(ctx.data_root, "mt_bench/question.jsonl").split("\n")))
         return items + [_item("mt", row["question_id"], row["category"], row["turns"], ctx) for row in bench]
 
     def follow_up(self, item: Item, answers: Sequence[Answer]) -> tuple[Ask, ...]:

@@ -48,12 +48,25 @@ class Checkpoint:
         self.shards = tuple(self._find_shards())
         self.tensors: dict[str, TensorInfo] = {}
         for shard in self.shards:
-            self.tensors.update(_read_header(shard))
+            found = _read_header(shard)
+            if twice := sorted(found.keys() & self.tensors.keys()):
+                raise UserError(
+                    f"{self.directory} holds {twice[0]} twice: in {self.tensors[twice[0]].shard.name} and {shard.name}",
+                    hint="download the checkpoint again",
+                )
+            self.tensors.update(found)
         if (index := self.directory / INDEX).exists():
-            listed = set(_read_json(index).get("weight_map", {}))
-            if missing := sorted(listed - set(self.tensors)):
+            listed: dict[str, str] = _read_json(index).get("weight_map", {})
+            if missing := sorted(name for name in listed if name not in self.tensors):
                 raise UserError(
                     f"{self.directory}: {len(missing)} tensors of the index are in no shard, the first is {missing[0]}",
+                    hint="download the checkpoint again",
+                )
+            elsewhere = sorted(n for n, info in self.tensors.items() if listed.get(n) != info.shard.name)
+            if elsewhere:
+                raise UserError(
+                    f"{self.directory}: the index tells another place than the shards for {len(elsewhere)} tensors, "
+                    f"the first is {elsewhere[0]} in {self.tensors[elsewhere[0]].shard.name}",
                     hint="download the checkpoint again",
                 )
 
@@ -117,7 +130,7 @@ def _digest(file: Any) -> bytes:
 
 def _read_json(path: Path) -> Mapping[str, Any]:
     try:
-        return dict(json.loads(path.read_text()))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError, OSError) as error:
         raise UserError(f"{path} can't be read: {error}", hint="download the checkpoint again") from error
 

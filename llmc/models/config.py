@@ -18,7 +18,7 @@ def read_config(directory: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{directory} holds no config.json", hint="give the folder of a transformers checkpoint")
     try:
-        return dict(json.loads(path.read_text()))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise UserError(f"{path} is not JSON: {error}", hint="download it again") from error
 

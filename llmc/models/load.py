@@ -15,6 +15,7 @@ from llmc.kernels.onednn_linear import use_onednn_
 from llmc.models.checkpoint import Checkpoint
 from llmc.models.config import decoder_config, read_config
 from llmc.models.factored import factored_options
+from llmc.models.folder import check_folder, check_ties
 from llmc.models.packed import Kernels, packed_options
 from llmc.models.packed_files import NotOurs
 from llmc.models.sparse import sparse_options
@@ -53,6 +54,7 @@ def load_model(
     if kernels not in get_args(Kernels):
         raise unknown("kernels", kernels, get_args(Kernels))
     checkpoint = Checkpoint(directory)
+    check_folder(checkpoint)
     decoder_config(directory, dense=False)
     foreign = False
     try:
@@ -69,12 +71,18 @@ def load_model(
             foreign = True
     except ImportError as error:
         raise UserError(f"{directory} needs a library that is not installed: {str(error).splitlines()[0]}") from error
-    missing = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
+    if wrong := sorted(str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"]):
+        raise UserError(
+            f"{directory}: {len(wrong)} tensors have another shape than config.json asks for, the first is {wrong[0]}",
+            hint="its config.json doesn't belong to these weights",
+        )
+    missing = sorted(info["missing_keys"])
     if missing:
         raise UserError(
             f"{directory} leaves {len(missing)} parameters without values, the first is {missing[0]}",
             hint="its weights don't belong to its config.json, or are in a format this version doesn't read",
         )
+    check_ties(checkpoint, model)
     _check_unread(checkpoint, model, list(info["unexpected_keys"]), foreign=foreign)
     loaded: PreTrainedModel = model.to(device).eval()
     use_onednn_(loaded)
@@ -105,6 +113,7 @@ def _from_pretrained(directory: str | Path, dtype: torch.dtype | None, options: 
         local_files_only=True,
         use_safetensors=True,
         output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they come back in the loading info, by name
         **options,
     )
 

@@ -32,12 +32,13 @@ from llmc.models.config import decoder_config, read_config
 class Skeleton:
     """A causal language model on the meta device, and the way from its parameters to the shards.
 
-    `dtype` is what filled floating-point parameters are held in. Raises `UserError` for a model that transformers
+    `dtype` is what filled floating-point parameters are held in; `checkpoint` has the tensors, where they aren't those
+    of `directory`. Raises `UserError` for a model that transformers
     doesn't know as a decoder, is already quantised, or whose checkpoint lacks a parameter.
     """
 
-    def __init__(self, directory: str | Path, dtype: torch.dtype) -> None:
-        self.checkpoint = Checkpoint(directory)
+    def __init__(self, directory: str | Path, dtype: torch.dtype, checkpoint: Checkpoint | None = None) -> None:
+        self.checkpoint = Checkpoint(directory) if checkpoint is None else checkpoint
         self.config = decoder_config(directory)
         self.raw_config = read_config(directory)
         with torch.device("meta"):

@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -200,14 +200,12 @@ class _StandIn(nn.Module):
 
     def __init__(self, like: nn.Module, stored: Mapping[str, Any]) -> None:
         super().__init__()
-        if isinstance(like, Conv1D):
-            columns, rows = like.weight.shape
-        else:
-            rows, columns = like.weight.shape
+        weight = cast(Tensor, like.weight)
+        rows, columns = reversed(weight.shape) if isinstance(like, Conv1D) else weight.shape
         bits = int(stored["bits"])
         size = columns if stored["group_size"] == -1 else int(stored["group_size"])
         awq = stored["quant_method"] == "awq"
-        shapes = {
+        shapes: dict[str, tuple[int, ...]] = {
             "qweight": (columns, rows * bits // 32) if awq else (columns * bits // 32, rows),
             "qzeros": (columns // size, rows * bits // 32),
             "scales": (columns // size, rows),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from llmc.data.rows import json_rows, table_rows, whole_text
 from llmc.errors import UserError
 from llmc.evaluate.task import TaskContext
 
@@ -59,19 +59,20 @@ def present(ctx: TaskContext, names: Mapping[K, str], *, get: str = CLONE) -> di
 
 def jsonl(file: Path) -> list[dict[str, Any]]:
     """Every line of a JSON-lines file."""
-    with file.open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines if line.strip()]
+    return [row for _, row in json_rows(file)]
 
 
 def table(file: Path) -> list[dict[str, str]]:
     """Every row of a CSV file with a header."""
-    with file.open(encoding="utf-8", newline="") as lines:
-        return list(csv.DictReader(lines))
+    return [row for _, row in table_rows(file)]
 
 
 def tree(file: Path) -> Any:
     """A JSON file."""
-    return json.loads(file.read_text(encoding="utf-8"))
+    try:
+        return json.loads(whole_text(file))
+    except ValueError as error:
+        raise UserError(f"{file} is not JSON ({error})", hint=f"get it with `{CLONE}`") from error
 
 
 def numbered(rows: Iterable[K], name: str) -> list[tuple[str, K]]:

@@ -107,7 +107,7 @@ def micro(scored: Sequence[Scored]) -> Estimate:
 
 
 def _rows(file: Path) -> list[list[str]]:
-    with file.open(encoding="utf-8", newline="") as lines:
+    with file.open(encoding="utf-8-sig", newline="") as lines:
         return [row for row in csv.reader(lines) if len(row) == 6]
 
 

@@ -1,4 +1,4 @@
-"""What a job is going to write is asked of transformers' loader before any work, and every layer left alone is named."""
+"""What a job is going to write is asked of transformers' loader before any work; layers left alone are named."""
 
 import json
 
@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from llmc.compress import _plan, _walk
 from llmc.compress._job import compress
 from llmc.compress._plan import plan
 from llmc.errors import UserError
@@ -49,9 +50,7 @@ def test_every_linear_layer_left_alone_is_in_the_ignore_list(tmp_path):
 def test_the_other_formats_name_what_is_left_in_a_block(tmp_path, monkeypatch, format_name, key):
     """A loader of these that goes by the config finds a packed layer for every name that the files have one of."""
     save_tiny("llama", tmp_path / "dense")
-    only = [m for m in ("q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj")]
-    from llmc.compress import _plan, _walk
-
+    only = ("q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj")
     for module in (_plan, _walk):
         found = module.matrices
         monkeypatch.setattr(
@@ -69,7 +68,9 @@ def test_the_other_formats_name_what_is_left_in_a_block(tmp_path, monkeypatch, f
 def test_a_class_whose_loader_raises_is_refused_before_any_work_and_evaluates_pruned(tmp_path, model_type):
     """Its own code gives `weight` first values, which a packed layer hasn't."""
     save(tmp_path / "dense", model_type)
-    with pytest.raises(UserError, match=r"can't load a \w+ from compressed-tensors files: its loader raises Attr.*--format"):
+    with pytest.raises(
+        UserError, match=r"can't load a \w+ from compressed-tensors files: its loader raises Attr.*--format"
+    ):
         plan(job(tmp_path, method="rtn", settings=GRID))
     assert not (tmp_path / "out").exists()
     compress(job(tmp_path, method="magnitude", settings={"sparsity": 0.6}), quiet)
@@ -120,3 +121,20 @@ def test_shapes_that_the_config_denies_are_refused_before_any_work(tmp_path):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"intermediate_size": 64}))
     with pytest.raises(UserError, match=r"6 tensors have another shape .* model\.layers\.0\.mlp\.down_proj\.weight"):
         plan(job(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "sizes, way",
+    [
+        (
+            {"intermediate_size": 96},
+            r"2 of 14 matrices: model\.layers\.0\.mlp\.down_proj has 96 .*--group-size 32 is the",
+        ),
+        ({"intermediate_size": 72}, r"down_proj has 72 .*--group-size 8 is the"),
+        ({"intermediate_size": 100}, r"down_proj has 100 .*; use --group-size -1"),
+    ],
+)
+def test_group_sizes_are_held_against_every_matrix_before_any_work(tmp_path, sizes, way):
+    save_tiny("llama", tmp_path / "dense", **sizes)
+    with pytest.raises(UserError, match=way):
+        plan(job(tmp_path, method="gptq", settings={"bits": 4, "group_size": 64}))

@@ -70,7 +70,13 @@ def test_the_hash_is_that_of_the_ids_as_little_endian_int64(source):
     [
         ("short.txt", b"1 2 3", "less than one sequence"),
         ("latin.txt", b"1 2 \xff 3", "not UTF-8"),
-        ("bad.jsonl", b"{", "can't be read"),
+        ("bad.jsonl", b'{"text": "1 2"}\n\n{', r"bad\.jsonl:3 is not JSON"),
+        ("latin.jsonl", b'{"text": "1 2"}\n"\xff"', r"latin\.jsonl:2 is not UTF-8"),
+        ("number.jsonl", b'"1 2"\n7', r"number\.jsonl:2 has no field 'text'"),
+        ("null.jsonl", b'{"text": null}', r"null\.jsonl:1 has no field 'text'"),
+        ("half.jsonl", b'"1"\n{"text": "\\ud800"}', r"half\.jsonl:2 holds half of a character"),
+        ("words.csv", b"words\n1 2\n", r"words\.csv:2 has no field 'text'"),
+        ("ragged.csv", b"id,text\n1,1 2\n2\n", r"ragged\.csv:3 has another number of fields"),
         ("none.jsonl", b'{"words": "1 2"}', "no field 'text'"),
         ("bad.parquet", b"PAR0", "can't be read"),
         ("empty.txt", b"", "less than one sequence"),
@@ -80,6 +86,29 @@ def test_a_bad_file_is_one_sentence(name, content, said, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=said):
         draw(tmp_path / name)
+
+
+@pytest.mark.parametrize("inside", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\r"])
+def test_only_a_line_feed_ends_a_line(tmp_path, inside):
+    """All of these are characters of a text that JSON may hold as they are, or (below U+0020) escaped."""
+    rows = [{"text": f"{i} 2{inside}3"} for i in range(4, 9)]
+    path = tmp_path / "text.jsonl"
+    path.write_bytes("\r\n".join(json.dumps(row, ensure_ascii=ord(inside) < 32) for row in rows).encode())
+    found = draw(path, samples=100)
+    assert sorted(found.tokens.flatten().tolist()) == sorted([i for k in range(4, 9) for i in (k, 2, 3, 0)])
+
+
+@pytest.mark.parametrize("name", ["text.jsonl", "text.txt", "text.csv"])
+def test_a_byte_order_mark_is_no_text(tmp_path, name):
+    content = {"text.jsonl": '{"text": "1 2 3 4"}', "text.txt": "1 2 3 4", "text.csv": "text\n1 2 3 4\n"}[name]
+    (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + content.encode())
+    assert draw(tmp_path / name, seq_len=4).tokens.tolist() == [[1, 2, 3, 4]]
+
+
+def test_a_parquet_row_without_a_text_is_named(tmp_path):
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["1 2", None, "3"]}), tmp_path / "x.parquet")
+    with pytest.raises(UserError, match=r"x\.parquet: row 2 has no text"):
+        draw(tmp_path / "x.parquet")
 
 
 def test_unknown_sources_and_senseless_sizes_are_one_sentence(tmp_path):

@@ -45,7 +45,9 @@ def test_the_meta_device_says_what_the_real_loader_says(tmp_path):
 def test_tensors_without_a_place_are_refused_by_name_when_loaded(tmp_path):
     save_tiny("llama", tmp_path)
     rewrite(tmp_path, lambda t: t.update({"model.layers.1.mlp.up_proj.weight_scale_inv": torch.ones(1, 1)}))
-    with pytest.raises(UserError, match=r"1 tensors that a LlamaForCausalLM .* model\.layers\.1\.mlp\.up_proj\.weight_sc"):
+    with pytest.raises(
+        UserError, match=r"1 tensors that a LlamaForCausalLM .* model\.layers\.1\.mlp\.up_proj\.weight_sc"
+    ):
         load_model(tmp_path)
 
 

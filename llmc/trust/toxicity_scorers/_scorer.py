@@ -90,7 +90,7 @@ class Remembered:
     def _load(self) -> None:
         file = self._file()
         if not self._read and file is not None and file.is_file():
-            for line in file.read_text(encoding="utf-8").splitlines():
+            for line in file.read_text(encoding="utf-8").split("\n"):
                 try:
                     key, value = json.loads(line)
                 except ValueError:  # the last line of a run that was killed

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmc.data.rows import text_lines
 from llmc.errors import UserError
 
 RUDE = ("awful", "disgusting", "dumb", "hate", "horrible", "idiot", "moron", "nasty", "pathetic", "stupid", "ugly")
@@ -39,7 +40,7 @@ class Words:
             return self.words
         if not self.file.is_file():
             raise UserError(f"{self.file} is no file", hint="give one word a line")
-        return tuple(sorted({line.strip().lower() for line in self.file.read_text().splitlines() if line.strip()}))
+        return tuple(sorted({line.strip().lower() for _, line in text_lines(self.file)}))
 
     def check(self) -> None:
         """Raises `UserError` for a file that is not there."""
