@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from llmc.compress._method import Compressed, Quantised
-from llmc.compress.formats._format import Format, ModuleKind, Stored
+from llmc.compress.formats._format import Format, Stored
 from llmc.errors import UserError
 from llmc.models.checkpoint import Checkpoint, torch_dtype
 from llmc.models.config import read_config
 from llmc.models.folder import check_folder, check_ties
+from llmc.models.layout import Matrix
 from llmc.models.skeleton import Skeleton
 from llmc.models.stock_load import Loading, meta_tensors, stock_load
 from llmc.models.unread import extra_predictions, is_extra_prediction, refuse_unread
@@ -23,13 +24,15 @@ if TYPE_CHECKING:
     from llmc.compress._plan import Job
 
 
-def packed_name(skeleton: Skeleton, fmt: Format, live: str, kind: ModuleKind) -> str | None:
+def packed_name(skeleton: Skeleton, fmt: Format, live: str, matrix: Matrix) -> str | None:
     """The checkpoint's name that a matrix is packed under; None for one that is stored as a plain weight."""
+    kind = matrix.kind
     if fmt.name == "dense" or kind in ("conv1d", "custom"):
         return None
     if kind == "linear":
         return (skeleton.source_name(live + ".weight") or live).removesuffix(".weight")
-    if fmt.name == "factors":
+    # No loader has a place for the bias of a packed expert.
+    if fmt.name == "factors" or getattr(matrix.module, "bias", None) is not None:
         return None
     experts, number, projection = live.rsplit(".", 2)
     return skeleton.expert_name(experts, int(number), projection)

@@ -97,7 +97,7 @@ def plan(job: Job) -> tuple[Skeleton, Plan]:
         if expected.module == "linear" or (expected.module == "expert" and expected.bits is not None):
             fmt.refuse(name, expected)
     _check_length(skeleton, job)
-    names = {live: packed_name(skeleton, fmt, live, s.module) for live, s in stored.items()}
+    names = {live: packed_name(skeleton, fmt, live, found[live]) for live in stored}
     packed = {name: stored[live] for live, name in names.items() if name is not None}
     check_planned(job, fmt, packed, skeleton, before, final_config(job, fmt, packed, skeleton))
     return Skeleton(job.model, wanted), Plan(

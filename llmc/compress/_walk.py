@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -246,13 +246,17 @@ class Walk:
         stored: dict[str, Any] = {}
         packed: dict[str, Tensor] = {}
         plain: dict[str, Tensor] = {}
+        inside: list[str] = []
         packed_names = {name: self._packed_name(index, layer) for name, layer in layers.items()}
         for module_name, module in block.named_modules():
-            if isinstance(module, SplitExperts) and packed_names[f"{module_name}.0.gate_proj"] is None:
-                dtype = next(layer.dense.dtype for n, layer in layers.items() if n.startswith(module_name))
-                plain |= {f"{where}.{module_name}.{k}": v.to(dtype) for k, v in module.joined().items()}
+            if isinstance(module, SplitExperts):
+                inside.append(module_name + ".")
+                if packed_names[f"{module_name}.{module.layer}"] is None:
+                    dtype = next(layer.dense.dtype for n, layer in layers.items() if n.startswith(module_name + "."))
+                    plain |= {f"{where}.{module_name}.{k}": v.to(dtype) for k, v in module.joined().items()}
         for name, tensor in block.state_dict().items():
-            if not (name.endswith(".weight") and name.removesuffix(".weight") in layers):
+            packed_away = name.endswith(".weight") and name.removesuffix(".weight") in layers
+            if not packed_away and not name.startswith(tuple(inside)):
                 plain[f"{where}.{name}"] = self._as_stored(f"{where}.{name}", tensor)
         for name, layer in layers.items():
             assert layer.result is not None
@@ -283,8 +287,7 @@ class Walk:
 
     def _packed_name(self, index: int, layer: _Layer) -> str | None:
         """The name that a matrix is packed under; None for one that is stored as a plain weight."""
-        live = f"{self.prefix}.{index}.{layer.matrix.name}"
-        return packed_name(self._skeleton, self._format, live, layer.matrix.kind)
+        return packed_name(self._skeleton, self._format, f"{self.prefix}.{index}.{layer.matrix.name}", layer.matrix)
 
     def _as_stored(self, live: str, tensor: Tensor) -> Tensor:
         """`tensor` in the dtype that the checkpoint has it in, or in the one asked for."""

@@ -27,6 +27,9 @@ from llmc.errors import UserError
 from llmc.kernels.onednn_linear import use_onednn_
 from llmc.models.checkpoint import Checkpoint
 from llmc.models.config import decoder_config, read_config
+from llmc.models.experts import HALVES
+from llmc.models.layout import find_blocks
+from llmc.models.tracing import mark_left_alone
 
 
 class Skeleton:
@@ -46,6 +49,7 @@ class Skeleton:
         self.model.eval()
         self.linears = tuple(n for n, m in self.model.named_modules() if isinstance(m, nn.Linear))
         """The model's linear layers by name, as loaders find them: before anything is taken apart."""
+        mark_left_alone(self.model, self.config, find_blocks(self.model)[0])
         use_onednn_(self.model)
         self._sources: dict[str, list[str]] = {}
         """Checkpoint names by the parameter (or the first of several) that they fill."""
@@ -99,12 +103,14 @@ class Skeleton:
 
         None where the checkpoint stores the experts fused too, so that a single one has no name.
         """
-        fused = f"{experts}.{'down_proj' if projection == 'down_proj' else 'gate_up_proj'}"
-        names = self._sources.get(fused, [])
+        names = self._sources.get(f"{experts}.{projection}", [])
+        if projection in HALVES and not names:
+            names = self._sources.get(f"{experts}.gate_up_proj", [])
         found = self._patterns[names[0]] if names else None
         if found is None:
             return None
-        pattern = found[1].source_patterns[1 if projection == "up_proj" else 0]
+        patterns = found[1].source_patterns
+        pattern = patterns[1 if projection == "up_proj" and len(patterns) > 1 else 0]
         one_by_one = [n for n in names if (match := self._patterns[n]) is not None and match[0] == pattern]
         return one_by_one[index].removesuffix(".weight")
 
@@ -163,7 +169,12 @@ class Skeleton:
                 module._buffers[key] = torch.empty_like(module._buffers[key], device="cpu")
             if empty:
                 with initialization.guard_torch_init_functions():
-                    self.model._init_weights(module)
+                    self._owner_of(module)._init_weights(module)
+
+    def _owner_of(self, module: nn.Module) -> PreTrainedModel:
+        """The innermost model that `module` is a part of: it knows how its buffers are made."""
+        models = [m for m in self.model.modules() if isinstance(m, PreTrainedModel)]
+        return next(m for m in reversed(models) if any(part is module for part in m.modules()))
 
     def towers(self, prefix: str) -> list[str]:
         """Names of whole models beside the decoder that holds the blocks `prefix` (vision, audio): never run here."""

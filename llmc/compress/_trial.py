@@ -1,0 +1,185 @@
+"""Tries an architecture on a small random copy before any work: compressed, written, loaded, compared block by block."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import inspect
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PretrainedConfig
+
+from llmc.compress._capture import Caller, Run, hidden_of
+from llmc.compress._method import Method
+from llmc.compress._plan import Job
+from llmc.data.calibration import Calibration
+from llmc.errors import UserError
+from llmc.models.layout import find_blocks
+from llmc.models.shrink import small_config
+
+logger = logging.getLogger(__name__)
+
+TOLERANCE = 1e-3
+"""Largest change of a block's output, over its norm, between the walk and the loaded files; float32 leaves 1e-6."""
+
+Compress = Callable[[Job], Any]
+
+
+def try_small_copy(config: PretrainedConfig, stages: Sequence[Method], compress: Compress) -> str | None:
+    """Raises `UserError` with the block and the number where a small copy's files compute something else than the walk.
+
+    A warning where no small copy could be made or run, None where all is well. What went well is remembered by class,
+    settings and versions, in the user's cache directory if it can be written.
+    """
+    small_stages = tuple(_small(stage) for stage in stages)
+    place = _place(config, small_stages)
+    if place is not None and _remembered(place):
+        return None
+    try:
+        model = small_model(config)
+        tokens = small_tokens(model.config)
+        with torch.no_grad():
+            model(input_ids=tokens, use_cache=False)
+    except Exception as error:
+        return f"No small copy of this architecture could be tried first ({str(error).strip()[:150]})."
+    with tempfile.TemporaryDirectory(prefix="llmc-trial-") as folder:
+        model.save_pretrained(f"{folder}/dense")
+        compare(Path(folder), small_stages, tokens, compress)
+    if place is not None:
+        _remember(place)
+    return None
+
+
+def small_model(config: PretrainedConfig) -> Any:
+    """A random model of the small copy of `config`, its weights wide enough for tokens to differ."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(small_config(config), dtype=torch.float32).eval()
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.data.normal_(0, 0.1)
+            else:
+                parameter.data.add_(0.05 * torch.randn_like(parameter))
+    return model
+
+
+def small_tokens(config: PretrainedConfig) -> Tensor:
+    """Random token ids (sequences, length) that a small copy knows."""
+    most = min(config.get_text_config(decoder=True).vocab_size, 120)
+    return torch.randint(3, most, (4, 24), generator=torch.Generator().manual_seed(0))
+
+
+def compare(folder: Path, stages: Sequence[Method], tokens: Tensor, compress: Compress) -> None:
+    """Compresses `folder`/dense, loads the result in plain transformers and compares the outputs of every block."""
+    with _Listening() as heard:
+        job = Job(
+            model=folder / "dense", out=folder / "out", stages=tuple(stages),
+            calibration=Calibration(tokens, "random", None), format="dense",
+        )  # fmt: skip
+        compress(job)
+    loaded, info = AutoModelForCausalLM.from_pretrained(
+        folder / "out", dtype=torch.float32, output_loading_info=True, local_files_only=True
+    )
+    kind = type(loaded).__name__
+    if wrong := sorted([*info["missing_keys"], *info["unexpected_keys"], *map(str, info["mismatched_keys"])]):
+        raise UserError(f"{kind}: files that llmc writes don't load, the first wrong tensor is {wrong[0]}", hint=_HINT)
+    seen: dict[int, Tensor] = {}
+    _, blocks = find_blocks(loaded.eval())
+    for index, block in enumerate(blocks):
+        block.register_forward_hook(lambda _, args, out, index=index: seen.update({index: hidden_of(out)}))
+    with torch.no_grad():
+        loaded.base_model(input_ids=tokens, use_cache=False)
+    for index, got in heard.outputs.items():
+        off = float((got - seen[index]).norm() / seen[index].norm().clamp_min(1e-9))
+        if not off <= TOLERANCE:
+            raise UserError(
+                f"{kind}: block {index} of a small copy gives an output that is {off:.1%} off once written and loaded",
+                hint=_HINT,
+            )
+
+
+_HINT = "this architecture can't be compressed yet; please report its config.json"
+
+
+class _Listening:
+    """Hears what every block of a walk gives back for the first batch, compressed."""
+
+    def __init__(self) -> None:
+        self.outputs: dict[int, Tensor] = {}
+        self._real = Caller.advance
+
+    def __enter__(self) -> _Listening:
+        outputs, real = self.outputs, self._real
+
+        def advance(caller: Caller, index: int, run: Run, *, last: bool) -> Any:
+            out = real(caller, index, run, last=last)
+            outputs.setdefault(index, hidden_of(out))
+            return out
+
+        Caller.advance = advance  # type: ignore[method-assign]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        Caller.advance = self._real  # type: ignore[method-assign]
+
+
+def _small(stage: Method) -> Method:
+    """The stage with one group a row, since the small copy's widths are its own."""
+    changes: dict[str, Any] = {}
+    if getattr(stage, "group_size", -1) != -1:
+        changes["group_size"] = -1
+    return dataclasses.replace(stage, **changes) if changes else stage  # type: ignore[type-var]
+
+
+def _place(config: PretrainedConfig, stages: Sequence[Method]) -> Path | None:
+    """Where this trial is remembered; None where there is no place for it."""
+    code = hashlib.sha256()
+    for name in ("llmc.compress._capture", "llmc.compress._walk", "llmc.models.experts", "llmc.models.layout",
+                 "llmc.models.skeleton", "llmc.models.pairs", "llmc.models.shrink", __name__):  # fmt: skip
+        code.update(inspect.getsource(importlib.import_module(name)).encode())
+    what = [type(config).__name__, small_config_text(config), [repr(s) for s in stages], transformers.__version__]
+    code.update(json.dumps([*what, torch.__version__]).encode())
+    root = os.environ.get("XDG_CACHE_HOME")
+    try:
+        base = Path(root) if root else Path.home() / ".cache"
+    except RuntimeError:
+        return None
+    return base / "llmc" / "tried" / f"{type(config).__name__}-{code.hexdigest()[:24]}.json"
+
+
+def small_config_text(config: PretrainedConfig) -> str:
+    """The small copy's settings as text; those of the config itself where no small copy can be made."""
+    try:
+        config = small_config(config)
+    except Exception:
+        logger.debug("no small copy of %s", type(config).__name__)
+    return json.dumps(config.to_dict(), default=str, sort_keys=True)
+
+
+def _remembered(place: Path) -> bool:
+    """Whether the trial went well before; whatever else lies there counts as nothing."""
+    try:
+        return json.loads(place.read_text()) == {"tried": "well"}
+    except (OSError, ValueError):
+        return False
+
+
+def _remember(place: Path) -> None:
+    """Writes the note in one step, so that no reader ever meets half of it; a place that can't be written is no loss."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=place.parent, suffix=".tmp", delete=False) as note:
+            note.write(json.dumps({"tried": "well"}))
+        Path(note.name).replace(place)
+    except OSError as error:
+        logger.info("the trial is not remembered: %s", error)
