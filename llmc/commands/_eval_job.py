@@ -12,9 +12,13 @@ from typing import Any, get_args
 from llmc.catalog import catalog, pick
 from llmc.commands._own_tasks import own_tasks
 from llmc.commands._resolve import resolve
+from llmc.data.framing import frame_of
 from llmc.errors import UserError, unknown
 from llmc.evaluate import foreign
-from llmc.evaluate.backend import Backend, lm_eval_backend
+from llmc.evaluate.backend import THOUGHT_TOKENS, Backend, lm_eval_backend
+from llmc.evaluate.chat import Chat, template_of
+from llmc.evaluate.encoding import Encoder
+from llmc.evaluate.endings import end_texts, end_tokens
 from llmc.evaluate.engine import BATCH_TOKENS, Engine
 from llmc.evaluate.estimate import Estimate
 from llmc.evaluate.judge import Judge, judged
@@ -54,7 +58,8 @@ class EvalJob:
     device: str = "auto"
     dtype: str = "auto"
     kernels: Kernels = "exact"
-    chat: bool = True
+    chat: bool | None = None
+    """Whether to use the model's chat template; None: in our own tasks, and not in lm-eval's, as lm-eval does."""
     allow_missing: bool = False
     online: bool = False
     resume: bool = False
@@ -125,9 +130,13 @@ def run(job: EvalJob, report: Report) -> dict[str, Any]:
         "backend": job.backend,
         "kernels": job.kernels if job.backend == "engine" else None,
         "batch_tokens": job.batch_tokens if job.backend == "engine" else None,
-        "template": None if ctx.chat is None else _sha256(str(tokenizer.chat_template)),
+        "template": None if ctx.chat is None else _sha256(template_of(tokenizer) or ""),
+        "chat": _chat_facts(job, ctx, foreign_too=bool(others)),
         "tokenizer_sha256": tokenizer_sha256(tokenizer),
-        "decoding": {"default": "greedy, no repetition penalty; what a task asks for stands in its samples"},
+        "decoding": {
+            "default": "greedy, no repetition penalty; what a task asks for stands in its samples",
+            "thought_tokens": THOUGHT_TOKENS,
+        },
         "lm_eval_tasks": list(others),
         "judges": {judge.name: judge.revision() for judge in judges},
         "packages": packages(),
@@ -222,7 +231,23 @@ def _backend(job: EvalJob, directory: Path, tokenizer: Any, device: str) -> tupl
     arguments: dict[str, Any] = {"pretrained": str(directory), "dtype": dtype or "auto", **(job.backend_args or {})}
     if job.backend == "hf":
         arguments = {"device": device, "batch_size": 8, **arguments}
-    return lm_eval_backend(job.backend, arguments), None
+    if frame_of(tokenizer).tail:
+        raise UserError(
+            f"the tokenizer puts an end token behind every text, and --backend {job.backend} would leave it there",
+            hint="use --backend engine, which takes it off",
+        )
+    return lm_eval_backend(job.backend, arguments, _end_texts(directory, tokenizer)), None
+
+
+def _end_texts(directory: Path, tokenizer: Any) -> tuple[str, ...]:
+    """How the end tokens that the checkpoint names look, for a backend that leaves them in its answers."""
+    from transformers import GenerationConfig
+
+    try:
+        named = GenerationConfig.from_pretrained(directory, local_files_only=True)
+    except OSError:
+        named = None
+    return end_texts(tokenizer, end_tokens(tokenizer, named))
 
 
 def _dtype(job: EvalJob, device: str) -> str | None:
@@ -240,44 +265,31 @@ def _dtype(job: EvalJob, device: str) -> str | None:
 
 def _context(job: EvalJob, backend: Backend, tokenizer: Any) -> TaskContext:
     lm: Any = backend if isinstance(backend, Engine) else getattr(backend, "lm", None)
-    template = getattr(tokenizer, "chat_template", None) if job.chat else None
-
+    encoder = Encoder(tokenizer, int(getattr(lm, "max_length", 2048)))
     return TaskContext(
         scale=job.scale,
         mode=job.mode,
         data_root=job.data_root,
         seed=job.seed,
         limit=job.limit,
-        max_length=int(getattr(lm, "max_length", 2048)),
-        encode=lambda text: list(tokenizer.encode(text)),
+        max_length=encoder.max_length,
+        encode=encoder.encode,
         decode=lambda tokens: str(tokenizer.decode(list(tokens))),
-        chat=(lambda messages: _chat(tokenizer, messages)) if template else None,
+        lead=encoder.lead,
+        chat=None if job.chat is False else Chat.of(tokenizer),
         scorer=job.scorer,
     )
 
 
 def _chat(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> str:
-    """The messages by the model's template; one that knows no system role (Gemma's) gets it before the first question.
+    """The messages by the model's template, asked for no thinking."""
+    return (Chat.of(tokenizer) or Chat(tokenizer))(messages)
 
-    A `UserError` with the template's own words where it refuses that too.
-    """
-    from jinja2 import TemplateError
 
-    tried = [list(messages)]
-    if len(messages) > 1 and messages[0]["role"] == "system" and messages[1]["role"] == "user":
-        both = f"{messages[0]['content']}\n\n{messages[1]['content']}"
-        tried.append([{**messages[1], "content": both}, *messages[2:]])
-    refused = None
-    for attempt in tried:
-        try:
-            text: str = tokenizer.apply_chat_template(attempt, tokenize=False, add_generation_prompt=True)
-            return text
-        except TemplateError as error:
-            refused = refused or error
-    raise UserError(
-        f"the model's chat template refuses a prompt ({str(refused).splitlines()[0] if str(refused) else 'no reason'})",
-        hint="mend the template, or add --no-chat to ask in plain text",
-    ) from refused
+def _chat_facts(job: EvalJob, ctx: TaskContext, *, foreign_too: bool) -> dict[str, Any]:
+    """Whether prompts go through the chat template, in our tasks and in lm-eval's, and what is done about thoughts."""
+    facts = ctx.chat.facts() if isinstance(ctx.chat, Chat) else {}
+    return {"ours": ctx.chat is not None, "lm_eval": bool(job.chat) if foreign_too else None, **facts}
 
 
 def _gathered(
@@ -315,7 +327,7 @@ def _add_foreign(
     if isinstance(backend, Engine):
         backend.journal = writer.journal
     lm = backend if isinstance(backend, Engine) else backend.lm  # type: ignore[attr-defined]
-    for name, part in foreign.evaluate(lm, names, manager, job.limit, job.seed).items():
+    for name, part in foreign.evaluate(lm, names, manager, job.limit, job.seed, chat=bool(job.chat)).items():
         writer.write_samples(name, part.samples)
         manifest["tasks"] = {**manifest["tasks"], name: part.described}
         results["tasks"][name] = part.results

@@ -30,7 +30,7 @@ class TrustTask:
     """The mark that takes the place of `primary` in a mode."""
     remark: Callable[[Sequence[Scored]], Sequence[str]] = lambda scored: ()
     """What a reader of the results must know beside the numbers."""
-    version: int = 2
+    version: int = 3
     suite: str = field(default="trust", init=False)
 
     def items(self, ctx: TaskContext) -> Iterable[Item]:
