@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
@@ -74,10 +75,12 @@ class Encoder:
         """The text of `tokens`, with special tokens only where asked for."""
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=not special))
 
-    def pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-        """The tokens of a context and of its continuation, which are split as the joined text is.
+    def pair(self, context: str, continuation: str, *, as_lm_eval: bool = False) -> tuple[list[int], list[int]]:
+        """The tokens of a context and of its continuation: both together are the tokens of the joined text.
 
-        Spaces at the context's end go to the continuation; a context without tokens becomes the prefix token.
+        Spaces at the context's end go to the continuation; a context without tokens becomes the prefix token. Where a
+        token of the joined text reaches over the border, it and what follows is the continuation; lm-eval drops as many
+        tokens as the context has alone (`as_lm_eval`).
         """
         n_spaces = len(context) - len(context.rstrip())
         if context.strip() and n_spaces:
@@ -89,8 +92,12 @@ class Encoder:
             if after[: len(before)] == before:
                 after = after[len(before) :]
         else:
-            before = self.encode(context)
-            after = self.encode(context + continuation)[len(before) :]
+            before, whole = self.encode(context), self.encode(context + continuation)
+            n = len(before)
+            if not as_lm_eval and whole[:n] != before:
+                n = next(i for i, (a, b) in enumerate(zip_longest(before, whole)) if a != b)
+                before = whole[:n]
+            after = whole[n:]
         if not after:
             raise UserError(f"the continuation {continuation!r} has no token of its own after its context")
         if len(after) > self.max_length:

@@ -127,7 +127,7 @@ class Engine(TemplateLM):  # type: ignore[misc]
             return _Piece(ask, (target(ask.tokens[: ask.n_given], ask.tokens[ask.n_given :], window),), False)
         if ask.continuation is not None:
             refuse_inside_thought(ask.context)
-            before, after = self.encoder.pair(ask.context, ask.continuation)
+            before, after = self.encoder.pair(ask.context, ask.continuation, as_lm_eval=ask.as_lm_eval)
             overflowed = len(before) + len(after) > window + 1
             if overflowed and not ask.as_lm_eval:
                 before = self.encoder.kept(before, max(1, window + 1 - len(after)))

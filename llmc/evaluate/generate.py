@@ -86,9 +86,14 @@ class _Growing:
     rest: str = ""
     """What of the answer stands in the token that closed the thought."""
 
+    held: bool = False
+    """What is written is a part of a mark that may open a thought: only the next tokens tell."""
+
     def full(self) -> bool:
         """Whether no token is left, of the thought's where one is under way, else of the answer's."""
         room = self.job.max_new_tokens if self.closing is None else self.job.thought_tokens
+        if self.held:
+            room = max(room, min(LONGEST_MARK, self.job.thought_tokens))
         return len(self.tokens) - self.start >= room
 
 
@@ -296,6 +301,7 @@ class Writer:
         said = self.encoder.decode(each.tokens, special=True)
         each.closing = open_at_start(said)
         each.may_think = each.closing is None and may_open(said) and len(each.tokens) < LONGEST_MARK
+        each.held = each.may_think and not said.isspace()
 
     def _look_for_end_of_thought(self, each: _Growing, closing: str) -> None:
         if closing in self.encoder.decode(each.tokens[-LONGEST_MARK:], special=True):
@@ -314,7 +320,7 @@ class Writer:
 
     def _text(self, each: _Growing) -> str:
         """What is written so far behind any thought, without special tokens and without the token that ended it."""
-        tokens = each.tokens[each.start :]
+        tokens = each.tokens[each.start :][: each.job.max_new_tokens]
         return each.rest + self.encoder.decode(tokens[:-1] if tokens and tokens[-1] in self.ends else tokens)
 
     def _finish(self, each: _Growing) -> Generated:
@@ -328,13 +334,15 @@ class Writer:
             return Generated("", len(each.tokens), full and not ended)
         text = self._text(each)
         kept = cut(cut(text, self.end_texts), each.job.until, at_once=each.job.at_once)
-        return Generated(kept, len(each.tokens), full and not ended and len(kept) == len(text))
+        n_tokens = min(len(each.tokens), each.start + each.job.max_new_tokens)  # no more for a mark that was none
+        ended = ended and n_tokens == len(each.tokens)
+        return Generated(kept, n_tokens, full and not ended and len(kept) == len(text))
 
     def finish(self, token: int, job: Job) -> Generated | None:
         """The answer of one token; None where that token begins a thought, behind which the answer is to be written."""
         each = _Growing(0, job, None)
         self._added(each, token)
-        return None if each.closing is not None else self._finished(each)
+        return None if each.closing is not None or each.held else self._finished(each)
 
 
 def _users(unit: _Unit, users: Sequence[list[int]]) -> list[int]:

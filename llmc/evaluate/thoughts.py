@@ -19,8 +19,7 @@ _PAIRS = (
 _CHANNEL, _FINAL = "<|channel|>", "<|channel|>final<|message|>"
 """Harmony (GPT-OSS): every answer goes through channels, of which the last is for the reader."""
 _HARMONY_PROMPT = "<|start|>assistant"
-FIRST_CHARACTERS = "<[◁H"
-"""What all of these marks begin with."""
+_UNFINISHED = re.compile(r"[<\[◁][\w:]*")
 
 
 def open_at_end(prompt: str) -> str | None:
@@ -48,7 +47,8 @@ def open_at_start(answer: str) -> str | None:
 def may_open(answer: str) -> bool:
     """Whether a longer text that begins with `answer` could begin with a thought."""
     text = answer.lstrip()
-    return not text or text[0] in FIRST_CHARACTERS
+    whole = any(opening.startswith(text) for opening, _ in ((_CHANNEL, _FINAL), *_PAIRS))
+    return whole or _UNFINISHED.fullmatch(text) is not None
 
 
 def after_thought(answer: str, closing: str | None) -> str:
@@ -61,7 +61,7 @@ def refuse_inside_thought(context: str) -> None:
     """Raises `UserError` where an option after `context` would be scored as a part of a thought."""
     if open_at_end(context) is not None:
         raise UserError(
-            "it compares likelihoods of options, and the model's chat template opens a thought and has no switch for it",
+            "it compares likelihoods of options, and the chat template opens a thought and has no switch for that",
             hint="add --no-chat to ask in plain text",
         )
 
