@@ -35,7 +35,7 @@ def asking(
         str, typer.Option(help="What models answer in. auto: float32 on a CPU, else the checkpoint's.")
     ] = "auto",
     kernels: Annotated[str, _options.KERNELS] = "exact",
-    chat: Annotated[bool, typer.Option(help="Use the model's chat template where it has one.")] = True,
+    chat: Annotated[bool | None, _options.CHAT] = None,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Leave out tasks that can't be asked (no data).")
     ] = False,

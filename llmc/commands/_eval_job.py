@@ -15,10 +15,13 @@ from llmc.commands._eval_settings import SUITES, EvalJob
 from llmc.commands._own_tasks import own_tasks
 from llmc.commands._resolve import resolve
 from llmc.commands._stop import saying
+from llmc.data.framing import frame_of
 from llmc.errors import UserError, unknown
 from llmc.evaluate import foreign
-from llmc.evaluate.backend import Backend, lm_eval_backend, scores_tokens
-from llmc.evaluate.encoding import window_of
+from llmc.evaluate.backend import THOUGHT_TOKENS, Backend, lm_eval_backend, scores_tokens
+from llmc.evaluate.chat import Chat, template_of
+from llmc.evaluate.encoding import Encoder, window_of
+from llmc.evaluate.endings import end_texts, end_tokens
 from llmc.evaluate.engine import BATCH_TOKENS, Engine
 from llmc.evaluate.estimate import Estimate
 from llmc.evaluate.judge import Judge, judged
@@ -112,6 +115,11 @@ def prepare(job: EvalJob, *, complete: bool = False) -> Prepared:
     dense = Run(job.dense_run) if job.dense_run is not None else None
     directory = resolve(job.model)
     tokenizer = load_tokenizer(directory)
+    if job.backend != "engine" and frame_of(tokenizer).tail:
+        raise UserError(
+            f"the tokenizer puts an end token behind every text, and --backend {job.backend} would leave it there",
+            hint="use --backend engine, which takes it off",
+        )
     judges = check_judges(job.judges, job.backend, tokenizer)
     config = decoder_config(directory, dense=False)
     device = pick_device(job.device)
@@ -166,9 +174,13 @@ def _manifest(job: EvalJob, ready: Prepared, model: Any) -> dict[str, Any]:
         "backend": job.backend,
         "kernels": job.kernels if job.backend == "engine" else None,
         "batch_tokens": job.batch_tokens if job.backend == "engine" else None,
-        "template": None if ready.ctx.chat is None else _sha256(str(ready.tokenizer.chat_template)),
+        "template": None if ready.ctx.chat is None else _sha256(template_of(ready.tokenizer) or ""),
+        "chat": _chat_facts(job, ready.ctx, foreign_too=bool(others)),
         "tokenizer_sha256": tokenizer_sha256(ready.tokenizer),
-        "decoding": {"default": "greedy, no repetition penalty; what a task asks for stands in its samples"},
+        "decoding": {
+            "default": "greedy, no repetition penalty; what a task asks for stands in its samples",
+            "thought_tokens": THOUGHT_TOKENS,
+        },
         "lm_eval_tasks": list(others),
         "judges": {judge.name: revision for judge, revision in ready.judges.items()},
         "packages": packages(),
@@ -249,7 +261,18 @@ def _backend(job: EvalJob, ready: Prepared) -> tuple[Backend, Any]:
     arguments: dict[str, Any] = {"pretrained": str(ready.directory), "dtype": dtype, **(job.backend_args or {})}
     if job.backend == "hf":
         arguments = {"device": ready.device, "batch_size": 8, **arguments}
-    return lm_eval_backend(job.backend, arguments), None
+    return lm_eval_backend(job.backend, arguments, _end_texts(ready.directory, ready.tokenizer)), None
+
+
+def _end_texts(directory: Path, tokenizer: Any) -> tuple[str, ...]:
+    """How the end tokens that the checkpoint names look, for a backend that leaves them in its answers."""
+    from transformers import GenerationConfig
+
+    try:
+        named = GenerationConfig.from_pretrained(directory, local_files_only=True)
+    except OSError:
+        named = None
+    return end_texts(tokenizer, end_tokens(tokenizer, named))
 
 
 def _dtype(job: EvalJob, device: str) -> torch.dtype | None:
@@ -269,44 +292,31 @@ def _dtype(job: EvalJob, device: str) -> torch.dtype | None:
 
 
 def _context(job: EvalJob, tokenizer: Any, max_length: int) -> TaskContext:
-    template = getattr(tokenizer, "chat_template", None) if job.chat else None
-
+    encoder = Encoder(tokenizer, max_length)
     return TaskContext(
         scale=job.scale,
         mode=job.mode,
         data_root=job.data_root,
         seed=job.seed,
         limit=job.limit,
-        max_length=max_length,
-        encode=lambda text: list(tokenizer.encode(text)),
+        max_length=encoder.max_length,
+        encode=encoder.encode,
         decode=lambda tokens: str(tokenizer.decode(list(tokens))),
-        chat=(lambda messages: _chat(tokenizer, messages)) if template else None,
+        lead=encoder.lead,
+        chat=None if job.chat is False else Chat.of(tokenizer),
         scorer=job.scorer,
     )
 
 
 def _chat(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> str:
-    """The messages by the model's template; one that knows no system role (Gemma's) gets it before the first question.
+    """The messages by the model's template, asked for no thinking."""
+    return (Chat.of(tokenizer) or Chat(tokenizer))(messages)
 
-    A `UserError` with the template's own words where it refuses that too.
-    """
-    from jinja2 import TemplateError
 
-    tried = [list(messages)]
-    if len(messages) > 1 and messages[0]["role"] == "system" and messages[1]["role"] == "user":
-        both = f"{messages[0]['content']}\n\n{messages[1]['content']}"
-        tried.append([{**messages[1], "content": both}, *messages[2:]])
-    refused = None
-    for attempt in tried:
-        try:
-            text: str = tokenizer.apply_chat_template(attempt, tokenize=False, add_generation_prompt=True)
-            return text
-        except TemplateError as error:
-            refused = refused or error
-    raise UserError(
-        f"the model's chat template refuses a prompt ({str(refused).splitlines()[0] if str(refused) else 'no reason'})",
-        hint="mend the template, or add --no-chat to ask in plain text",
-    ) from refused
+def _chat_facts(job: EvalJob, ctx: TaskContext, *, foreign_too: bool) -> dict[str, Any]:
+    """Whether prompts go through the chat template, in our tasks and in lm-eval's, and what is done about thoughts."""
+    facts = ctx.chat.facts() if isinstance(ctx.chat, Chat) else {}
+    return {"ours": ctx.chat is not None, "lm_eval": bool(job.chat) if foreign_too else None, **facts}
 
 
 def _gathered(
@@ -340,7 +350,7 @@ def _add_foreign(
     results: dict[str, Any],
 ) -> None:
     lm = backend if isinstance(backend, Engine) else backend.lm  # type: ignore[attr-defined]
-    for name, part in foreign.evaluate(lm, names, manager, job.limit, job.seed).items():
+    for name, part in foreign.evaluate(lm, names, manager, job.limit, job.seed, chat=bool(job.chat)).items():
         writer.write_samples(name, part.samples)
         manifest["tasks"] = {**manifest["tasks"], name: part.described}
         results["tasks"][name] = part.results

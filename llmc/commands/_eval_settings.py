@@ -37,7 +37,8 @@ class Asking:
     device: str = "auto"
     dtype: str = "auto"
     kernels: Kernels = "exact"
-    chat: bool = True
+    chat: bool | None = None
+    """Whether to use the model's chat template; None: in our own tasks, and not in lm-eval's, as lm-eval does."""
     allow_missing: bool = False
     online: bool = False
 

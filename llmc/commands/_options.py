@@ -13,6 +13,10 @@ SUITE = typer.Option(autocompletion=_completion.suites, help="Suites, separated 
 SCALE = typer.Option(autocompletion=_completion.scales, help="mini (made up, no download), quick or full (real data).")
 MODE = typer.Option(autocompletion=_completion.modes, help="fixed, or compat: the published protocol, faults included.")
 DATA_ROOT = typer.Option(help="Folder with the real data of quick and full; `llmc data` fetches some of it.")
+CHAT = typer.Option(
+    "--chat/--no-chat",
+    help="Ask through the model's chat template, or in plain text; left out: yes for kick and trust, no for lm-eval's.",
+)
 LIMIT = typer.Option(help="At most this many items a task.")
 DEVICE = typer.Option(help="auto, cpu, cuda, …")
 SEQUENCES = typer.Option(help="How many calibration sequences.")

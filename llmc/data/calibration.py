@@ -11,9 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from llmc.data.framing import frame_of
 from llmc.data.hub_text import PINNED, hub_text
 from llmc.data.rows import json_rows, table_rows, whole_text
 from llmc.errors import UserError, unknown
+
+PROBE_CHARACTERS = 200
+"""Of the first document, to see what the tokenizer puts around a text."""
 
 
 @dataclass(frozen=True)
@@ -35,20 +39,25 @@ class Calibration:
 def calibrate(tokenizer: Any, source: str, *, samples: int, seq_len: int, seed: int) -> Calibration:
     """`samples` windows of `seq_len` tokens, drawn without overlap from the documents of `source` in seeded order.
 
-    Documents are joined by the end-of-text token, so every window is full and nothing is padded. Fewer windows than
-    asked are taken as they are, with a warning; a `UserError` if there is not even one.
+    Documents are joined by the end-of-text token, so every window is full and nothing is padded. Where the tokenizer
+    puts tokens before every text (beginning-of-text), each window starts with them, as all that the model reads later
+    does. Fewer windows than asked are taken as they are, with a warning; a `UserError` if there is not even one.
     """
     if samples < 1 or seq_len < 2:
         raise UserError(f"--samples {samples} and --seq-len {seq_len} ask for no tokens", hint="use at least 1 and 2")
     documents, revision = _documents(source)
-    stream = _stream(tokenizer, documents, wanted=8 * samples * seq_len)
-    n_windows = len(stream) // seq_len
+    lead, stream = _stream(tokenizer, documents, wanted=8 * samples * seq_len)
+    width = seq_len - len(lead)
+    if width < 1:
+        raise UserError(f"--seq-len {seq_len} leaves no room beside {len(lead)} beginning-of-text tokens")
+    n_windows = len(stream) // width
     if n_windows == 0:
         raise UserError(
             f"{source} has {len(stream)} tokens, less than one sequence of {seq_len}",
-            hint=f"use --seq-len {max(2, len(stream))} or a longer text",
+            hint=f"use --seq-len {max(2, len(stream) + len(lead))} or a longer text",
         )
-    windows = torch.tensor(stream[: n_windows * seq_len]).view(n_windows, seq_len)
+    text = torch.tensor(stream[: n_windows * width]).view(n_windows, width)
+    windows = torch.cat([torch.tensor(lead, dtype=torch.long).expand(n_windows, -1), text], 1)
     order = torch.randperm(n_windows, generator=torch.Generator().manual_seed(seed))[:samples]
     warnings: tuple[str, ...] = ()
     if n_windows < samples:
@@ -56,17 +65,20 @@ def calibrate(tokenizer: Any, source: str, *, samples: int, seq_len: int, seed: 
     return Calibration(windows[order].contiguous(), source, revision, warnings)
 
 
-def _stream(tokenizer: Any, documents: Iterator[str], wanted: int) -> list[int]:
+def _stream(tokenizer: Any, documents: Iterator[str], wanted: int) -> tuple[tuple[int, ...], list[int]]:
+    """What the tokenizer puts before every text, and the tokens of the joined documents without it."""
     end = tokenizer.eos_token_id
+    lead: tuple[int, ...] | None = None
     stream: list[int] = []
     for text in documents:
         if text.strip():
+            lead = frame_of(tokenizer, text.strip()[:PROBE_CHARACTERS]).lead if lead is None else lead
             stream += tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
             if end is not None:
                 stream.append(end)
         if len(stream) >= wanted:
             break
-    return stream
+    return lead or (), stream
 
 
 def check_source(source: str) -> None:

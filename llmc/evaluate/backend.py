@@ -5,13 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Protocol
 
 from lm_eval.api.model import TemplateLM
 
 from llmc.errors import UserError
+from llmc.evaluate.endings import cut
 from llmc.evaluate.task import Answer, Ask, finite
+from llmc.evaluate.thoughts import after_thought, open_at_end, refuse_inside_thought
 
+THOUGHT_TOKENS = 1024
+"""Tokens that a thought may have before the answer, beside the answer's own."""
 CHUNK = 256
 """Requests that another backend gets, and that are stored, at a time."""
 FIRST_CHUNK = 16
@@ -37,10 +42,15 @@ class Backend(Protocol):
 
 
 class LmEvalBackend:
-    """An lm-eval model class as a backend. Its sampling has no seed of ours, and it hides lengths and overflows."""
+    """An lm-eval model class as a backend. Its sampling has no seed of ours, and it hides lengths and overflows.
 
-    def __init__(self, name: str, lm: Any) -> None:
+    Stop strings of white space alone are cut here, because it would stop at a line end before the answer; and so is
+    everything where the prompt opens a thought. `end_texts`: what ends an answer wherever it stands in its text.
+    """
+
+    def __init__(self, name: str, lm: Any, end_texts: Sequence[str] = ()) -> None:
         self.name, self.lm = name, lm
+        self.end_texts = tuple(end_texts)
         self.scores_tokens = isinstance(lm, TemplateLM)
         """Whether it can score tokens as they are, of which a perplexity by windows consists."""
 
@@ -64,7 +74,7 @@ class LmEvalBackend:
                 if missing:
                     batch = [
                         *self._asked(kind, {key: unique[key] for key in missing if unique[key].tokens is None}),
-                        *self._scored({key: tokens for key in missing if (tokens := unique[key].tokens) is not None}),
+                        *self._scored({key: unique[key] for key in missing if unique[key].tokens is not None}),
                     ]
                     store(batch)
                     found.update(batch)
@@ -76,20 +86,40 @@ class LmEvalBackend:
     def _asked(self, kind: str, asks: Mapping[str, Ask]) -> list[tuple[str, Answer]]:
         if not asks:
             return []
-        raw = getattr(self.lm, kind)([ask.instance("llmc", i) for i, ask in enumerate(asks.values())])
+        for ask in asks.values():
+            if ask.continuation is not None:
+                refuse_inside_thought(ask.context)
+        raw = getattr(self.lm, kind)([_sent(ask).instance("llmc", i) for i, ask in enumerate(asks.values())])
+        if kind == "generate_until":
+            raw = [self._said(str(text), ask) for text, ask in zip(raw, asks.values(), strict=True)]
         return [(key, _answer(kind, each)) for key, each in zip(asks, raw, strict=True)]
 
-    def _scored(self, windows: Mapping[str, tuple[int, ...]]) -> list[tuple[str, Answer]]:
-        """The likelihood of all tokens but the first, given that."""
-        if not windows:
+    def _said(self, text: str, ask: Ask) -> str:
+        """The answer in what the model wrote: behind a thought, before an end token's text and the stop strings."""
+        answer = after_thought(text, open_at_end(ask.context))
+        return cut(cut(answer, self.end_texts), ask.until, at_once=ask.as_lm_eval)
+
+    def _scored(self, asks: Mapping[str, Ask]) -> list[tuple[str, Answer]]:
+        """The likelihood of the tokens behind those that are given."""
+        if not asks:
             return []
-        raw = self.lm._loglikelihood_tokens([(("", ""), list(each[:1]), list(each[1:])) for each in windows.values()])
-        return [(key, _answer("loglikelihood", each)) for key, each in zip(windows, raw, strict=True)]
+        windows = [(list(ask.tokens or ()), ask.n_given) for ask in asks.values()]
+        raw = self.lm._loglikelihood_tokens([(("", ""), tokens[:n], tokens[n:]) for tokens, n in windows])
+        return [(key, _answer("loglikelihood", each)) for key, each in zip(asks, raw, strict=True)]
+
+
+def _sent(ask: Ask) -> Ask:
+    """The request as the other backend gets it."""
+    if ask.kind != "generate_until" or ask.as_lm_eval:
+        return ask
+    if open_at_end(ask.context) is not None:
+        return replace(ask, until=(), max_new_tokens=ask.max_new_tokens + THOUGHT_TOKENS)
+    return replace(ask, until=tuple(stop for stop in ask.until if not stop.isspace()))
 
 
 def _answer(kind: str, raw: Any) -> Answer:
     if kind == "generate_until":
-        return Answer(text=str(raw))
+        return Answer(text=raw)
     if kind == "loglikelihood":
         return Answer(loglikelihood=finite(float(raw[0])), is_greedy=bool(raw[1]))
     return Answer(loglikelihood=finite(float(raw)))
@@ -101,11 +131,11 @@ def scores_tokens(name: str) -> bool:
         return issubclass(_model_class(name), TemplateLM)
 
 
-def lm_eval_backend(name: str, arguments: Mapping[str, Any]) -> LmEvalBackend:
-    """The lm-eval model class registered as `name`, made with `arguments`."""
+def lm_eval_backend(name: str, arguments: Mapping[str, Any], end_texts: Sequence[str] = ()) -> LmEvalBackend:
+    """The lm-eval model class registered as `name`, made with `arguments`; see the class for `end_texts`."""
     with _sentences(name):
         made = _model_class(name)(**arguments)
-    return LmEvalBackend(name, made)
+    return LmEvalBackend(name, made, end_texts)
 
 
 def _model_class(name: str) -> Any:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+
+from llmc.data.framing import frame_of
 from llmc.errors import UserError
 
 UNBOUNDED = 1_000_000
@@ -36,7 +40,9 @@ def window_of(config: Any, tokenizer: Any, default: int = 2048) -> int:
 class Encoder:
     """A tokenizer with lm-eval's rules for the beginning of a text, for empty contexts and for what is too long.
 
-    Source: lm-eval 0.4.13, `TemplateLM._encode_pair` and `HFLM.tok_encode`; a test holds the two equal.
+    Source: lm-eval 0.4.13, `TemplateLM._encode_pair` and `HFLM.tok_encode`; a test holds the two equal, but for this:
+    what a tokenizer puts before a text (beginning-of-text) stands there once, whatever is cut; what it puts behind a
+    text (end-of-text) is left out, because the text goes on.
     """
 
     def __init__(self, tokenizer: Any, max_length: int, *, n_ids: int | None = None) -> None:
@@ -51,49 +57,63 @@ class Encoder:
                 hint="set bos_token or eos_token in tokenizer_config.json",
             )
         self.prefix_token: int = prefix
-        self._prefix_text: str = tokenizer.decode(prefix)
+        self.lead = frame_of(tokenizer).lead
+        """What the tokenizer puts before every text."""
 
     def encode(self, text: str, *, special: bool | None = None) -> list[int]:
-        """The tokens of `text`, with the tokenizer's special tokens unless the text already begins with them."""
-        if special is None and self._prefix_text and text.startswith(self._prefix_text):
-            special = False
-        flags = {} if special is None else {"add_special_tokens": special}
-        tokens = list(self.tokenizer.encode(text, **flags))
+        """The tokens of `text` behind the tokenizer's `lead`, unless it begins so already; `special` False: bare."""
+        tokens = list(self.tokenizer.encode(text, add_special_tokens=False))
         if self._n_ids is not None and tokens and max(tokens) >= self._n_ids:
             raise UserError(
                 f"the tokenizer gives the id {max(tokens)} and the model knows {self._n_ids}",
                 hint="check that tokenizer and weights belong together",
             )
-        return tokens
+        begun = tokens[:1] == [self.prefix_token] or tuple(tokens[: len(self.lead)]) == self.lead
+        return tokens if special is False or begun else [*self.lead, *tokens]
 
     def decode(self, tokens: Sequence[int], *, special: bool = False) -> str:
         """The text of `tokens`, with special tokens only where asked for."""
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=not special))
 
-    def pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-        """The tokens of a context and of its continuation, which are split as the joined text is.
+    def pair(self, context: str, continuation: str, *, as_lm_eval: bool = False) -> tuple[list[int], list[int]]:
+        """The tokens of a context and of its continuation: both together are the tokens of the joined text.
 
-        Spaces at the context's end go to the continuation; a context without tokens becomes the prefix token.
+        Spaces at the context's end go to the continuation; a context without tokens becomes the prefix token. Where a
+        token of the joined text reaches over the border, it and what follows is the continuation; lm-eval drops as many
+        tokens as the context has alone (`as_lm_eval`).
         """
         n_spaces = len(context) - len(context.rstrip())
         if context.strip() and n_spaces:
             context, continuation = context[:-n_spaces], context[-n_spaces:] + continuation
+        nothing = [*self.lead] or [self.prefix_token]
         if context == "":
             after = self.encode(continuation, special=False)
-            before: list[int] = []
-            if after and after[0] == self.prefix_token:
-                before, after = after[:1], after[1:]
+            before = nothing
+            if after[: len(before)] == before:
+                after = after[len(before) :]
         else:
-            before = self.encode(context)
-            after = self.encode(context + continuation)[len(before) :]
+            before, whole = self.encode(context), self.encode(context + continuation)
+            n = len(before)
+            if not as_lm_eval and whole[:n] != before:
+                n = next(i for i, (a, b) in enumerate(zip_longest(before, whole)) if a != b)
+                before = whole[:n]
+            after = whole[n:]
         if not after:
             raise UserError(f"the continuation {continuation!r} has no token of its own after its context")
         if len(after) > self.max_length:
             raise UserError(f"a continuation of {len(after)} tokens doesn't fit a window of {self.max_length}")
-        return before or [self.prefix_token], after
+        return before or nothing, after
 
-    def prompt(self, text: str, max_new_tokens: int) -> Prompt:
-        """The tokens to generate after: the end of `text` that leaves room for `max_new_tokens`."""
+    def kept(self, tokens: Sequence[int], room: int) -> list[int]:
+        """The end of a text that fits in `room` tokens, behind the `lead` that stood before the whole."""
+        n = len(self.lead) if tuple(tokens[: len(self.lead)]) == self.lead and len(self.lead) < room else 0
+        return list(tokens) if len(tokens) <= room else [*tokens[:n], *tokens[len(tokens) - room + n :]]
+
+    def prompt(self, text: str, max_new_tokens: int, *, as_lm_eval: bool = False) -> Prompt:
+        """The tokens to generate after: the end of `text` that leaves room for `max_new_tokens`.
+
+        `as_lm_eval`: cut as lm-eval cuts, which loses the beginning-of-text token.
+        """
         room = self.max_length - max_new_tokens
         if room <= 0:
             raise UserError(
@@ -101,4 +121,24 @@ class Encoder:
                 hint="ask for a shorter answer or use a model with a longer window",
             )
         tokens = self.encode(text) or [self.prefix_token]
-        return Prompt(tuple(tokens[-room:]), len(tokens) > room)
+        return Prompt(tuple(tokens[-room:] if as_lm_eval else self.kept(tokens, room)), len(tokens) > room)
+
+    def windows(self, text: str) -> list[tuple[list[int], list[int]]]:
+        """A whole text as (given tokens, scored tokens), each pair as long as the window and every token scored once.
+
+        Every window starts with the tokenizer's `lead`. Where it has none they are lm-eval's: the first is given the
+        prefix token, the others the last token before.
+        """
+        tokens = self.encode(text, special=False)
+        n = len(self.lead)
+        if not n:
+            pairs = get_rolling_token_windows(tokens, self.prefix_token, self.max_length, 1)
+            return [make_disjoint_window(pair) for pair in pairs]
+        if tuple(tokens[:n]) == self.lead:
+            tokens = tokens[n:]
+        width = self.max_length + 1 - n
+        found = []
+        for start in range(0, len(tokens), width):
+            scored = tokens[start : start + width]
+            found.append(([*self.lead, *tokens[max(0, start - width + len(scored)) : start]], scored))
+        return found

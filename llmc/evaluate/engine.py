@@ -8,19 +8,22 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import normalize_gen_kwargs
-from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from llmc.errors import UserError
-from llmc.evaluate.encoding import Encoder, window_of
+from llmc.evaluate.backend import THOUGHT_TOKENS
+from llmc.evaluate.chat import Chat
+from llmc.evaluate.encoding import Encoder, Prompt, window_of
 from llmc.evaluate.generate import Begun, Generated, Job, Writer
 from llmc.evaluate.journal import Journal
 from llmc.evaluate.likelihood import Score, Target, score, target
 from llmc.evaluate.network import Network
 from llmc.evaluate.task import Answer, Ask, finite
+from llmc.evaluate.thoughts import open_at_end, refuse_inside_thought
 
 logger = logging.getLogger(__name__)
 
@@ -86,14 +89,16 @@ class Engine(TemplateLM):  # type: ignore[misc]
         writing = {key: ask for key, ask in unique.items() if _is_written(ask)}
         for solve, part in ((self._score, reading), (self._write, writing)):
             for batch in solve(part, found, tick):
-                fresh = [(key, answer) for key, answer in batch if key not in found]
+                # What one token can't answer because it begins a thought is written after all.
+                writing |= {key: unique[key] for key, answer in batch if answer is None}
+                fresh = [(key, answer) for key, answer in batch if answer is not None and key not in found]
                 store(fresh)
                 found.update(fresh)
         return [found[ask.key()] for ask in asks]
 
     def _score(
         self, asks: Mapping[str, Ask], found: Mapping[str, Answer], tick: Tick
-    ) -> Iterator[list[tuple[str, Answer]]]:
+    ) -> Iterator[list[tuple[str, Answer | None]]]:
         pieces = {key: self._piece(ask) for key, ask in asks.items()}
         owners = [key for key, piece in pieces.items() for _ in piece.targets]
         targets = [each for piece in pieces.values() for each in piece.targets]
@@ -114,25 +119,37 @@ class Engine(TemplateLM):  # type: ignore[misc]
     def _piece(self, ask: Ask) -> _Piece:
         window = self.encoder.max_length
         if ask.kind == "generate_until":
-            prompt = self.encoder.prompt(ask.context, ask.max_new_tokens)
+            prompt = self._prompt(ask)
             return _Piece(ask, (Target(prompt.tokens, 0),), prompt.overflowed)
         if ask.tokens is not None:
             if len(ask.tokens) > window + 1:
                 raise UserError(f"{len(ask.tokens)} tokens don't fit a window of {window}")
-            return _Piece(ask, (target(ask.tokens[:1], ask.tokens[1:], window),), False)
+            return _Piece(ask, (target(ask.tokens[: ask.n_given], ask.tokens[ask.n_given :], window),), False)
         if ask.continuation is not None:
-            before, after = self.encoder.pair(ask.context, ask.continuation)
-            return _Piece(ask, (target(before, after, window),), len(before) + len(after) > window + 1)
-        windows = get_rolling_token_windows(self.encoder.encode(ask.context), self.encoder.prefix_token, window, 1)
-        targets = [target(before, after, window) for before, after in map(make_disjoint_window, windows)]
+            refuse_inside_thought(ask.context)
+            before, after = self.encoder.pair(ask.context, ask.continuation, as_lm_eval=ask.as_lm_eval)
+            overflowed = len(before) + len(after) > window + 1
+            if overflowed and not ask.as_lm_eval:
+                before = self.encoder.kept(before, max(1, window + 1 - len(after)))
+            return _Piece(ask, (target(before, after, window),), overflowed)
+        targets = [target(before, after, window) for before, after in self.encoder.windows(ask.context)]
         if not targets:
             raise UserError("a text without tokens has no likelihood")
         return _Piece(ask, tuple(targets), False)
 
-    def _scored(self, piece: _Piece, scores: Sequence[Score]) -> Answer:
+    def _prompt(self, ask: Ask) -> Prompt:
+        """The prompt with room behind it for the answer, and for the thought that it opens."""
+        thought = self._thought_tokens(ask) if open_at_end(ask.context) else 0
+        return self.encoder.prompt(ask.context, ask.max_new_tokens + thought, as_lm_eval=ask.as_lm_eval)
+
+    def _thought_tokens(self, ask: Ask) -> int:
+        """Tokens for a thought before the answer: half of what the window leaves, where that is less."""
+        return min(THOUGHT_TOKENS, max(0, self.encoder.max_length - ask.max_new_tokens) // 2)
+
+    def _scored(self, piece: _Piece, scores: Sequence[Score]) -> Answer | None:
         if piece.ask.kind == "generate_until":
-            made = self._writer().finish([scores[0].next_token], self._job(piece.ask, piece.targets[0].tokens))
-            return _written(made, overflowed=piece.overflowed)
+            made = self._writer().finish(scores[0].next_token, self._job(piece.ask, piece.targets[0].tokens))
+            return None if made is None else _written(made, overflowed=piece.overflowed)
         return Answer(
             loglikelihood=finite(sum(each.loglikelihood for each in scores)),
             is_greedy=all(each.is_greedy for each in scores),
@@ -143,7 +160,7 @@ class Engine(TemplateLM):  # type: ignore[misc]
     def _write(
         self, asks: Mapping[str, Ask], found: Mapping[str, Answer], tick: Tick
     ) -> Iterator[list[tuple[str, Answer]]]:
-        prompts = [self.encoder.prompt(ask.context, ask.max_new_tokens) for ask in asks.values()]
+        prompts = [self._prompt(ask) for ask in asks.values()]
         jobs = [self._job(ask, prompt.tokens) for ask, prompt in zip(asks.values(), prompts, strict=True)]
         keys = list(asks)
         known = {index for index, key in enumerate(keys) if key in found}
@@ -165,7 +182,13 @@ class Engine(TemplateLM):  # type: ignore[misc]
         return Writer(self.network, self.encoder, self.batch_tokens)
 
     def _job(self, ask: Ask, tokens: tuple[int, ...]) -> Job:
-        return Job(tokens, ask.max_new_tokens, ask.until, ask.temperature, ask.top_p, ask.seed, ask.sample)
+        left = self.encoder.max_length - len(tokens) - ask.max_new_tokens
+        return Job(
+            tokens, ask.max_new_tokens, ask.until, ask.temperature, ask.top_p, ask.seed, ask.sample,
+            at_once=ask.as_lm_eval,
+            thought_tokens=max(0, min(self._thought_tokens(ask), left)),
+            closing=open_at_end(ask.context),
+        )  # fmt: skip
 
     def _kept(self, asks: Sequence[Ask]) -> list[Answer]:
         if self.journal is None:
@@ -204,20 +227,18 @@ class Engine(TemplateLM):  # type: ignore[misc]
         return self.encoder.encode(string, special=add_special_tokens)
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """The conversation as one prompt."""
-        return str(
-            self.tokenizer.apply_chat_template(
-                chat_history,
-                tokenize=False,
-                add_generation_prompt=add_generation_prompt,
-                continue_final_message=not add_generation_prompt,
-            )
-        )
+        """The conversation as one prompt, asked for no thinking."""
+        chat = Chat.of(self.tokenizer)
+        if chat is None:
+            raise UserError("the model has no chat template", hint="add --no-chat")
+        return chat(chat_history) if add_generation_prompt else chat.unfinished(chat_history)
 
     def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """(log-likelihood, would greedy decoding give it) of each continuation."""
         pairs = (request.args for request in requests)
-        asks = [Ask(kind="loglikelihood", context=before, continuation=after) for before, after in pairs]
+        asks = [
+            Ask(kind="loglikelihood", context=before, continuation=after, as_lm_eval=True) for before, after in pairs
+        ]
         return [(_number(answer), bool(answer.is_greedy)) for answer in self._kept(asks)]
 
     def _loglikelihood_tokens(self, requests: Sequence[Any], **_: Any) -> list[tuple[float, bool]]:
@@ -240,7 +261,7 @@ class Engine(TemplateLM):  # type: ignore[misc]
                 number = seen[ask.key()] = seen.get(ask.key(), -1) + 1
                 ask = asked(request.args[0], {**request.args[1], "sample": number})
             asks.append(ask)
-        return [answer.text or "" for answer in self._kept(asks)]
+        return [answer.text or "" for answer in self._kept([replace(ask, as_lm_eval=True) for ask in asks])]
 
 
 def asked(context: str, settings: Mapping[str, Any]) -> Ask:
@@ -274,8 +295,9 @@ def _number(answer: Answer) -> float:
 
 
 def _is_written(ask: Ask) -> bool:
-    """One greedy token is read off like a likelihood, and shares that computation."""
-    return ask.kind == "generate_until" and not (ask.max_new_tokens == 1 and ask.temperature == 0)
+    """One greedy token is read off like a likelihood, and shares that computation; not behind a thought."""
+    one = ask.max_new_tokens == 1 and ask.temperature == 0 and open_at_end(ask.context) is None
+    return ask.kind == "generate_until" and not one
 
 
 def _written(made: Generated, *, overflowed: bool) -> Answer:

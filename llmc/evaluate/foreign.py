@@ -98,14 +98,20 @@ def _sentences(names: Sequence[str]) -> Iterator[None]:
         ) from error
 
 
-def evaluate(lm: Any, names: Sequence[str], manager: Any, limit: int | None, seed: int) -> dict[str, Foreign]:
-    """Run lm-eval tasks by name; `manager` is what `find` found them in."""
+def evaluate(
+    lm: Any, names: Sequence[str], manager: Any, limit: int | None, seed: int, *, chat: bool = False
+) -> dict[str, Foreign]:
+    """Run lm-eval tasks by name; `manager` is what `find` found them in.
+
+    `chat`: lm-eval's `apply_chat_template` with examples as turns; its own default, and ours, is plain text.
+    """
     import lm_eval
 
     with _sentences(names):
         found = lm_eval.simple_evaluate(
             model=lm, tasks=list(names), task_manager=manager, limit=limit, log_samples=True, bootstrap_iters=0,
             random_seed=seed, numpy_random_seed=seed, torch_random_seed=seed, fewshot_random_seed=seed,
+            apply_chat_template=chat, fewshot_as_multiturn=chat,
         )  # fmt: skip
     return {name: _task(name, found) for name in found["samples"]}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from llmc.evaluate.endings import says_something
 from llmc.evaluate.task import FLAGS, Answer, Marked
 
 MIN_WORDS = 16
@@ -34,11 +35,12 @@ def repetitive(text: str) -> bool:
 def flags_of(marked: Marked, answers: Sequence[Answer]) -> dict[str, bool]:
     """All flags of an item: the task's own, and what the answers themselves show where the task says nothing.
 
-    An item with several texts has a flag when any of them has; it is empty only when all of them are.
+    An item with several texts has a flag when any of them has; it is empty only when all of them are. A text without a
+    letter or digit is empty.
     """
     texts = [answer.text for answer in answers if answer.text is not None]
     found = {
-        "empty": bool(texts) and not any(text.strip() for text in texts),
+        "empty": bool(texts) and not any(says_something(text) for text in texts),
         "overflowed": any(bool(answer.overflowed) for answer in answers),
         "truncated": any(bool(answer.truncated) for answer in answers),
         "repetitive": any(repetitive(text) for text in texts),

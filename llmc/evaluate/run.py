@@ -14,7 +14,7 @@ from llmc.files import check_place, replace_text
 SCHEMA = 1
 IDENTITY = (
     "model", "suites", "lm_eval_tasks", "judges", "mode", "scale", "seed", "limit", "backend", "kernels",
-    "batch_tokens", "template", "tokenizer_sha256", "decoding", "tasks",
+    "batch_tokens", "template", "chat", "tokenizer_sha256", "decoding", "tasks",
 )  # fmt: skip
 """What must be equal for a run to go on where another one stopped, what a user has chosen first."""
 

@@ -16,6 +16,7 @@ from llmc.evaluate.estimate import Estimate
 from llmc.evaluate.journal import Journal
 from llmc.evaluate.panel import collapsed, flags_of, option_shares, panel
 from llmc.evaluate.task import Answer, Ask, FollowsUp, Item, Marked, Metric, Scored, Task, TaskContext
+from llmc.evaluate.thoughts import refuse_inside_thought
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,8 @@ def gather(task: Task, ctx: TaskContext) -> Asked:
         raise RuntimeError(f"task {task.name} gives an item id twice")
     if empty := [item.id for item in items if not item.requests]:
         raise RuntimeError(f"task {task.name}: item {empty[0]} asks nothing")
+    for ask in (ask for item in items for ask in item.requests if ask.continuation is not None):
+        refuse_inside_thought(ask.context)
     return Asked(task, items, ctx)
 
 

@@ -42,20 +42,32 @@ class Ask:
     sample: int = 0
     """Which of several samples of one prompt this is; with `seed` and the prompt it fixes the random numbers."""
     seed: int = 0
+    n_given: int = 1
+    """How many of `tokens` are given, so that only the others are scored."""
+    as_lm_eval: bool = False
+    """Asked by a task of lm-eval's: a stop string then counts from the first token, and a prompt that is too long loses
+    its beginning-of-text token, as on lm-eval's own backends."""
 
     def __post_init__(self) -> None:
         if (self.continuation is not None) != (self.kind == "loglikelihood"):
             raise ValueError(f"{self.kind} with continuation {self.continuation!r}")
-        if self.tokens is not None and (self.kind != "loglikelihood_rolling" or len(self.tokens) < 2):
+        few = self.tokens is not None and not 0 < self.n_given < len(self.tokens)
+        if self.tokens is not None and (self.kind != "loglikelihood_rolling" or few):
             raise ValueError(f"{self.kind} of {len(self.tokens)} tokens")
         if self.temperature < 0 or not 0 < self.top_p <= 1:
             raise UserError(f"temperature {self.temperature} and top_p {self.top_p} don't make a sampler")
 
     def settings(self) -> dict[str, Any]:
         """Everything of the request but its text, as plain data: what a sample line records."""
+        rules: dict[str, Any] = {"as_lm_eval": True} if self.as_lm_eval else {}
         if self.kind != "generate_until":
-            return {"kind": self.kind}
-        plain: dict[str, Any] = {"kind": self.kind, "until": list(self.until), "max_new_tokens": self.max_new_tokens}
+            return {"kind": self.kind, **rules, **({} if self.n_given == 1 else {"n_given": self.n_given})}
+        plain: dict[str, Any] = {
+            "kind": self.kind,
+            "until": list(self.until),
+            "max_new_tokens": self.max_new_tokens,
+            **rules,
+        }
         if self.temperature == 0:
             return {**plain, "temperature": 0.0}
         sampled = {"temperature": self.temperature, "top_p": self.top_p, "sample": self.sample, "seed": self.seed}
@@ -227,6 +239,8 @@ class TaskContext:
     encode: Callable[[str], list[int]] = lambda text: list(text.encode())
     """Tokens of a text as the model gets it, special ones included."""
     decode: Callable[[Sequence[int]], str] = lambda tokens: bytes(tokens).decode(errors="replace")
+    lead: tuple[int, ...] = ()
+    """What the tokenizer puts before every text (beginning-of-text), and `encode` with it."""
     chat: Callable[[Sequence[Mapping[str, str]]], str] | None = None
     """Renders messages ({"role", "content"}) with the model's chat template, open for the answer; None: it has none."""
     scorer: str | None = None

@@ -22,6 +22,18 @@ def rendered(messages: Sequence[Mapping[str, str]], ctx: TaskContext) -> str:
     return "\n\n".join([*parts, "### Response:"]) + "\n"
 
 
+def asked(plain: str, request: str, ctx: TaskContext) -> str:
+    """`request` through the model's chat template; without one, or in `compat`, the `plain` text to be gone on with."""
+    if ctx.chat is None or ctx.mode == "compat":
+        return plain
+    return ctx.chat([{"role": "user", "content": request}])
+
+
+def glue(ctx: TaskContext) -> str:
+    """What stands between an open prompt and an answer: what the template puts there, else a space."""
+    return " " if ctx.chat is None or ctx.mode == "compat" else str(getattr(ctx.chat, "glue", ""))
+
+
 def stops(ctx: TaskContext) -> tuple[str, ...]:
     """What ends an answer: with a template its own end token does, and in the published scripts nothing else did."""
     return () if ctx.chat is not None or ctx.mode == "compat" else (PLAIN_STOP,)

@@ -12,6 +12,7 @@ from llmc.errors import UserError
 from llmc.evaluate.estimate import Estimate, proportion
 from llmc.evaluate.task import SHARE, Answer, Ask, Item, Marked, Metric, Scored, TaskContext
 from llmc.kick_bench._averages import averages
+from llmc.kick_bench._conversation import asked
 from llmc.kick_bench._subsets import mini, nested, rank, repeated
 from llmc.kick_bench._text import contains, exact, first_line, published_contains, token_f1
 
@@ -20,6 +21,8 @@ N_PUBLISHED = 1000
 """The published script asks one more and divides by this."""
 MAX_NEW_TOKENS = 32
 PROMPT = "Please give answer to this question: {question}\nThe answer is"
+REQUEST = "Please give answer to this question: {question}\nGive the answer alone, in a few words."
+"""What a model with a chat template is asked, whose turn begins anew and can't go on with a sentence."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class FactoidQA:
             n = N_PUBLISHED + 1 if ctx.scale == "quick" else None
             return repeated([_published(*each, ctx) for each in _published_questions(ctx)[:n]])
         questions = nested(_questions(ctx), lambda each: each[0], N_QUICK if ctx.scale == "quick" else None)
-        return [_item(question, gold) for question, gold in questions]
+        return [_item(question, gold, ctx) for question, gold in questions]
 
     def mark(self, item: Item, answers: Sequence[Answer]) -> Marked:
         """Whether an accepted answer is in the answer; exactly; and how much of it."""
@@ -76,8 +79,8 @@ def _ask(prompt: str) -> Ask:
     return Ask(kind="generate_until", context=prompt, until=("\n",), max_new_tokens=MAX_NEW_TOKENS)
 
 
-def _item(question: str, gold: tuple[str, ...]) -> Item:
-    asks = (_ask(PROMPT.format(question=question)),)
+def _item(question: str, gold: tuple[str, ...], ctx: TaskContext) -> Item:
+    asks = (_ask(asked(PROMPT.format(question=question), REQUEST.format(question=question), ctx)),)
     return Item(id=_id(question), requests=asks, question=question, gold=gold)
 
 

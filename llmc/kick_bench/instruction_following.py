@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from llmc.data.pinned import read
+from llmc.evaluate.endings import says_something
 from llmc.evaluate.estimate import Estimate
 from llmc.evaluate.panel import repetitive
 from llmc.evaluate.task import SHARE, Answer, Ask, Item, Marked, Metric, Scored, TaskContext
@@ -75,7 +76,8 @@ class InstructionFollowing:
         texts = tuple((answer.text or "").strip() for answer in answers)
         words = [text.lower().split() for text in texts]
         pairs = [pair for each in words for pair in itertools.pairwise(each)]
-        sound = all(text and not repetitive(text) for text in texts) and not any(a.truncated for a in answers)
+        fluent = all(says_something(text) and not repetitive(text) for text in texts)
+        sound = fluent and not any(a.truncated for a in answers)
         marks: dict[str, float | None] = {
             "sound": float(sound),
             "distinct2": len(set(pairs)) / len(pairs) if pairs else 0.0,
@@ -83,7 +85,7 @@ class InstructionFollowing:
         }
         if item.gold:
             marks["obeyed"] = exact(first_line(texts[0]), item.gold)
-        flags = {"empty": not all(texts)}
+        flags = {"empty": not all(map(says_something, texts))}
         return Marked(marks=marks, flags=flags, answer=texts if len(texts) > 1 else texts[0])
 
     def summarise(self, scored: Sequence[Scored]) -> Mapping[str, Estimate]:

@@ -13,6 +13,7 @@ from llmc.errors import UserError
 from llmc.evaluate.estimate import Estimate
 from llmc.evaluate.task import Answer, Ask, Item, Marked, Metric, Scored, TaskContext, by_length, likeliest
 from llmc.kick_bench._averages import average, averages
+from llmc.kick_bench._conversation import glue
 from llmc.kick_bench._subjects import GROUP
 from llmc.kick_bench._subsets import in_turn, mini, rank
 
@@ -37,16 +38,18 @@ class Question(NamedTuple):
 class MultipleChoiceQA:
     """MMLU, five shots.
 
-    `acc`: the likeliest of " A" to " D" is right, with lm-eval's `mmlu` prompt in `fixed`. `letter`: the letter that
-    the model writes is right; what isn't a letter counts as wrong, and in `invalid`. So acc - letter is loss of form,
-    not of knowledge. `acc_text` (mini): the likeliest option by its own text, asked without the list; `acc_text_norm`: the same a character. In `compat` the
-    prompt and the rule (last character of the text) are the published script's.
+    `acc`: the likeliest of " A" to " D" is right, with lm-eval's `mmlu` prompt in `fixed`; through a chat template the
+    examples are turns, as with lm-eval's `fewshot_as_multiturn`, and the letters follow the template.
+    `letter`: the letter that the model writes is right; what isn't a letter counts as wrong, and in `invalid`. So
+    acc - letter is loss of form, not of knowledge. `acc_text` (mini): the likeliest option by its own text, asked
+    without the list; `acc_text_norm`: the same a character. In `compat` the prompt and the rule (last character of the
+    text) are the published script's.
     """
 
     name: ClassVar[str] = "kick/multiple_choice_qa"
     suite: ClassVar[str] = "kick"
     dimension: ClassVar[None] = None
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     source: ClassVar[str] = "arXiv:2310.01382, section 3.1; arXiv:2009.03300"
     primary: ClassVar[str] = "acc"
     primary_at: ClassVar[Mapping[str, str]] = {"compat": "letter"}
@@ -143,19 +146,34 @@ def prompt(question: Question, shots: Sequence[Question], *, published: bool) ->
     return "\n\n".join([*parts, question_text(question, published=published)])
 
 
+def conversation(question: Question, shots: Sequence[Question]) -> list[dict[str, str]]:
+    """The same as turns: the header stands in the first one, and the assistant answers with the letter alone."""
+    first = prompt(shots[0] if shots else question, [], published=False)
+    asks = [first, *(question_text(each, published=False) for each in [*shots[1:], question][: len(shots)])]
+    turns = [{"role": "user", "content": ask} for ask in asks]
+    answers = [{"role": "assistant", "content": shot.answer} for shot in shots]
+    return [turn for pair in zip(turns, answers, strict=False) for turn in pair] + turns[len(answers) :]
+
+
+def _text(question: Question, shots: Sequence[Question], ctx: TaskContext) -> str:
+    if ctx.chat is None or ctx.mode == "compat":
+        return prompt(question, shots, published=ctx.mode == "compat")
+    return ctx.chat(conversation(question, shots))
+
+
 def _item(question: Question, shots: Sequence[Question], ctx: TaskContext) -> Item:
     published = ctx.mode == "compat"
     window = PUBLISHED_WINDOW if published else ctx.max_length - 1
     kept = list(shots)
-    text = prompt(question, kept, published=published)
+    text = _text(question, kept, ctx)
     while kept and len(text) > window and len(ctx.encode(text)) > window:
         kept.pop()
-        text = prompt(question, kept, published=published)
+        text = _text(question, kept, ctx)
     n_letter = 1 if published else len(ctx.encode("Answer: A")) - len(ctx.encode("Answer:"))
     return Item(
         id=_id(question),
         requests=(
-            *(Ask(kind="loglikelihood", context=text, continuation=f" {letter}") for letter in LETTERS),
+            *(Ask(kind="loglikelihood", context=text, continuation=f"{glue(ctx)}{letter}") for letter in LETTERS),
             Ask(kind="generate_until", context=text, max_new_tokens=max(1, n_letter)),
         ),
         cluster=question.subject,

@@ -21,7 +21,9 @@ N_QUICK = 20
 class Perplexity:
     """WikiText-2, the test text joined with two newlines, tokenised once, cut into windows that don't overlap.
 
-    A window's first token is given, the others are scored; what is left over at the end is dropped. `perplexity` is exp
+    A tokenizer that puts tokens before every text (beginning-of-text) has them before every window, and all of the text
+    behind them is scored; without one a window's first token is given and the others are scored. In `compat` they stand
+    before the first window alone, as published. What is left over at the end is dropped. `perplexity` is exp
     of the mean negative log-likelihood over windows, as GPTQ computes it; that mean itself is `nats_per_token`, the
     primary metric because it can be paired window by window. `bits_per_byte` can be compared between tokenizers.
     """
@@ -29,7 +31,7 @@ class Perplexity:
     name: ClassVar[str] = "kick/perplexity"
     suite: ClassVar[str] = "kick"
     dimension: ClassVar[None] = None
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     source: ClassVar[str] = "arXiv:2210.17323, section 4; arXiv:2310.01382, figure 1"
     primary: ClassVar[str] = "nats_per_token"
     metrics: ClassVar[Mapping[str, Metric]] = {
@@ -44,12 +46,17 @@ class Perplexity:
             texts = [(str(each["id"]), str(each["context"])) for each in mini("perplexity", ctx.seed)]
             windows = [(name, tuple(ctx.encode(text)[: ctx.max_length])) for name, text in texts]
             return [_item(name, tokens, ctx) for name, tokens in windows if len(tokens) > 1]
-        tokens = ctx.encode(read(ctx.data_root, "wikitext2/test.txt"))
-        width = min(WINDOW, ctx.max_length)
+        tokens = tuple(ctx.encode(read(ctx.data_root, "wikitext2/test.txt")))
+        window, lead = min(WINDOW, ctx.max_length), ctx.lead
+        if ctx.mode == "compat" or tokens[: len(lead)] != lead:
+            lead = ()
+        width, tokens = window - len(lead), tokens[len(lead) :]
         starts = range(0, len(tokens) - width + 1, width)
         if ctx.scale == "quick":
             starts = starts[:N_QUICK]
-        return [_item(f"wikitext2-{start // width:04d}", tuple(tokens[start : start + width]), ctx) for start in starts]
+        names = (f"wikitext2-{start // width:04d}" for start in starts)
+        windows = ((*lead, *tokens[start : start + width]) for start in starts)
+        return [_item(name, window, ctx) for name, window in zip(names, windows, strict=True)]
 
     def mark(self, item: Item, answers: Sequence[Answer]) -> Marked:
         """The mean negative log-likelihood of the window's tokens, and per byte of their text."""
@@ -87,12 +94,14 @@ def exponential(estimate: Estimate) -> Estimate:
 
 
 def _item(name: str, tokens: tuple[int, ...], ctx: TaskContext) -> Item:
-    excerpt = ctx.decode(tokens)
+    lead = ctx.lead if tokens[: len(ctx.lead)] == ctx.lead and len(ctx.lead) < len(tokens) else ()
+    n_given = max(1, len(lead))
+    excerpt = ctx.decode(tokens[len(lead) :])
     return Item(
         id=name,
-        requests=(Ask(kind="loglikelihood_rolling", context=excerpt[:200], tokens=tokens),),
+        requests=(Ask(kind="loglikelihood_rolling", context=excerpt[:200], tokens=tokens, n_given=n_given),),
         question=excerpt[:200],
-        meta={"n_scored": len(tokens) - 1, "n_bytes": len(ctx.decode(tokens[1:]).encode())},
+        meta={"n_scored": len(tokens) - n_given, "n_bytes": len(ctx.decode(tokens[n_given:]).encode())},
     )
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from llmc.data.pinned import read
+from llmc.evaluate.endings import says_something
 from llmc.evaluate.estimate import Estimate
 from llmc.evaluate.task import SHARE, Answer, Ask, Item, Marked, Metric, Scored, TaskContext
 from llmc.kick_bench._averages import averages
+from llmc.kick_bench._conversation import asked
 from llmc.kick_bench._passages import evidence
 from llmc.kick_bench._subsets import mini, nested, rank, repeated
 from llmc.kick_bench._text import contains, exact, first_line, published_line, published_match, token_f1
@@ -24,6 +26,8 @@ BUDGET_TOKENS = 768
 """Evidence in the prompt at most."""
 MAX_NEW_TOKENS = 32
 CLOSED = "Answer these questions:\n\nQ: {question}\nA:"
+CLOSED_REQUEST = "Answer this question: {question}\nGive the answer alone, in a few words."
+OPEN_REQUEST = "{text}\n\nBased on this text, answer this question: {question}\nGive the answer alone, in a few words."
 OPEN_END = "Based on these texts, answer these questions:\n\nQ: {question}\nA:"
 OPEN = "{text}\n\n" + OPEN_END
 
@@ -88,7 +92,7 @@ class RetrievalQA:
         marks["present"] = float(item.meta["present"])
         marks["copy"] = marks["open"] if item.meta["present"] else None
         # The flag is about either answer: an empty one mustn't hide behind the other.
-        return Marked(marks=marks, flags={"empty": not all(lines)}, answer=tuple(lines))
+        return Marked(marks=marks, flags={"empty": not all(map(says_something, lines))}, answer=tuple(lines))
 
     def summarise(self, scored: Sequence[Scored]) -> Mapping[str, Estimate]:
         """Shares of questions; those of one text are a cluster."""
@@ -119,8 +123,10 @@ def _build(each: Example, text: str, prompts: tuple[str, str], *, published: boo
 def _item(each: Example, ctx: TaskContext) -> Item:
     budget = min(BUDGET_TOKENS, ctx.max_length // 2)
     text = evidence(each.question, each.text, budget, lambda part: len(ctx.encode(part)))
-    prompts = CLOSED.format(question=each.question), OPEN.format(text=text, question=each.question)
-    return _build(each, text, prompts, published=False)
+    plain, requests = (CLOSED, OPEN), (CLOSED_REQUEST, OPEN_REQUEST)
+    fields = {"text": text, "question": each.question}
+    closed, opened = (asked(a.format(**fields), b.format(**fields), ctx) for a, b in zip(plain, requests, strict=True))
+    return _build(each, text, (closed, opened), published=False)
 
 
 def _lines(item: Item, texts: Sequence[str]) -> list[str]:

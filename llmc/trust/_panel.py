@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
+from llmc.evaluate.endings import says_something
 from llmc.evaluate.estimate import Estimate, proportion
 from llmc.evaluate.panel import repetitive
 from llmc.evaluate.task import SHARE, Metric
@@ -38,6 +39,7 @@ class State(NamedTuple):
     """What one answer is, apart from whether it is right."""
 
     empty: bool
+    """It has no letter and no digit."""
     repetitive: bool
     garbled: bool
     """Many words, and hardly any that English can't do without."""
@@ -62,7 +64,7 @@ class Health(NamedTuple):
 
 def state(text: str) -> State:
     """What `text` is."""
-    return State(not text.strip(), repetitive(text), garbled(text), refused(text))
+    return State(not says_something(text), repetitive(text), garbled(text), refused(text))
 
 
 def garbled(text: str) -> bool:

@@ -115,7 +115,10 @@ def items(
             )
             for sample in range(samples or 1)
         ]
-        scores = [Ask(kind="loglikelihood", context=prompt, continuation=option(prompt, text)) for text in one.options]
+        glue = how.glue if one.raw is None else None
+        scores = [
+            Ask(kind="loglikelihood", context=prompt, continuation=option(prompt, text, glue)) for text in one.options
+        ]
         yield Item(
             id=one.id,
             requests=(*texts, *scores),

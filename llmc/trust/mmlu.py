@@ -13,7 +13,8 @@ from llmc.trust import _closed, _mini
 from llmc.trust._balance import scaled
 from llmc.trust._dimension import Dimension, TrustTask, mean_score
 from llmc.trust._files import numbered
-from llmc.trust._questions import Question, items, spread
+from llmc.trust._questions import Question, items, rendering, spread
+from llmc.trust.prompts.messages import Messages, assistant, user
 from llmc.trust.scorers import mmlu as scorer
 
 GET = (
@@ -68,18 +69,33 @@ def prompt(subject: str, shots: Sequence[Sequence[str]], row: Sequence[str], ctx
     return text
 
 
+def conversation(subject: str, shots: Sequence[Sequence[str]], row: Sequence[str], ctx: TaskContext) -> Messages:
+    """The same as turns: what the plain prompt begins with stands in the first question, answers are the letters."""
+    head = f"The following are multiple choice questions (with answers) about {subject.replace('_', ' ')}.\n\n"
+    room = min(WINDOW, ctx.max_length) - MAX_NEW_TOKENS
+    for n in range(min(N_SHOTS, len(shots)), -1, -1):
+        turns = [each for shot in shots[:n] for each in (user(block(shot, answered=False)), assistant(shot[5]))]
+        first, *rest = [*turns, user(block(row, answered=False))]
+        messages = (user(head + first["content"]), *rest)
+        if len(ctx.encode(rendering(ctx).prompt(messages))) <= room:
+            break
+    return messages
+
+
 def questions(ctx: TaskContext) -> Iterator[Question]:
-    """Every question of every subject, without any chat template in either mode."""
+    """Every question of every subject; through the chat template, examples as turns, but in `compat`, as published."""
     if ctx.scale == "mini":
         yield from _mini.benign()
         return
     found = subjects(ctx)
     rows = {subject: numbered(test, f"mmlu/{subject}") for subject, (_, test) in found.items()}
     for subject, name, row in spread(rows, QUICK if ctx.scale == "quick" else None):
+        shots = found[subject][0]
+        turns = () if ctx.chat is None or ctx.mode == "compat" else conversation(subject, shots, row, ctx)
         yield Question(
             id=name,
-            messages=(),
-            raw=prompt(subject, found[subject][0], row, ctx),
+            messages=turns,
+            raw=None if turns else prompt(subject, shots, row, ctx),
             stratum=subject,
             question=row[0],
             gold=row[5],

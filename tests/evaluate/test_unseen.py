@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from bench.interval_grid import copied, patterns, passes
+from bench.interval_grid import copied, passes, patterns
 from llmc.evaluate.intervals import cluster_mean
 from llmc.evaluate.paired import paired_difference
 from llmc.evaluate.unseen import Room, below_zero, room_of

@@ -12,6 +12,7 @@ from lm_eval.utils import simple_parse_args_string
 
 from llmc.errors import UserError
 from llmc.evaluate.backend import Backend, lm_eval_backend, scores_tokens
+from llmc.evaluate.chat import Chat
 from llmc.evaluate.engine import Engine
 from llmc.evaluate.judge import Case, Marks, needed
 from llmc.evaluate.task import SHARE, Ask, Metric
@@ -117,10 +118,8 @@ def _verdict(text: str) -> float | None:
 
 def _rendered(text: str, judge: Backend) -> str:
     tokenizer = judge.tokenizer if isinstance(judge, Engine) else None
-    if tokenizer is None or not getattr(tokenizer, "chat_template", None):
-        return text
-    messages = [{"role": "user", "content": text}]
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    chat = None if tokenizer is None else Chat.of(tokenizer)
+    return text if chat is None else chat([{"role": "user", "content": text}])
 
 
 def _judge_model(argument: str) -> Backend:

@@ -32,8 +32,13 @@ def plain(messages: Messages, *, cue: bool = True) -> str:
     return prompt + _asked(blocks[-1]).rstrip() if cue else prompt
 
 
-def option(prompt: str, text: str) -> str:
-    """`text` as it would follow `prompt`: after a space, unless the prompt ends in one or in a mark of a template."""
+def option(prompt: str, text: str, glue: str | None = None) -> str:
+    """`text` as it would follow `prompt`: after a space, unless the prompt ends in one or in a mark of a template.
+
+    `glue`: what the chat template of `prompt` puts before an answer; None: the prompt isn't from one.
+    """
+    if glue is not None:
+        return f"{glue}{text}"
     return text if not prompt or prompt[-1].isspace() or prompt[-1] in ">|" else f" {text}"
 
 

@@ -22,6 +22,11 @@ class Rendering:
         """The published template that `compat` uses for this model."""
         return compat.guess(None if self.chat is None else self.chat((user("question"),)))
 
+    @property
+    def glue(self) -> str | None:
+        """What stands between a prompt of this rendering and an answer; None: what plain text needs."""
+        return None if self.mode == "compat" else getattr(self.chat, "glue", None)
+
     def prompt(self, messages: Messages, *, cue: bool = True) -> str:
         """The text that the model reads. `cue` is for the plain form alone."""
         if self.mode == "compat":
