@@ -38,7 +38,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def json_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    """The value of every line that isn't blank, with the line's number. Raises `UserError` naming a line without one."""
+    """The value of every line that isn't blank, with its number. Raises `UserError` naming a line without one."""
     for number, line in text_lines(path):
         try:
             yield number, json.loads(line)

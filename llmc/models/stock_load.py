@@ -60,7 +60,7 @@ class Loading:
 
 
 def meta_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """Every tensor of a checkpoint by name, without its values (but for a packed layer's shape, which is two numbers)."""
+    """Every tensor of a checkpoint by name, without its values (but for a packed layer's shape: two numbers)."""
     shapes = [name for name in checkpoint.tensors if name.endswith(f".{VALUES}")]
     found = {
         name: torch.empty(info.shape, dtype=torch_dtype(info.dtype) or torch.uint8, device="meta")
@@ -80,6 +80,9 @@ def stock_load(model: type[PreTrainedModel], config: PretrainedConfig, tensors: 
     if quantization and quantization.get("quant_method") in STAND_INS:
         _register()
         found.quantization_config = {"quant_method": METHOD, "stored": dict(quantization)}
+    elif quantization and any(name.endswith(".weight_zero_point") for name in tensors):
+        # Read so or not at all, as formats/compressed_tensors.py warns: the zero points have another shape packed.
+        found.quantization_config = {**quantization, "dequantize": True}
     try:
         with _silently():
             made, info = model.from_pretrained(

@@ -138,3 +138,17 @@ def test_group_sizes_are_held_against_every_matrix_before_any_work(tmp_path, siz
     save_tiny("llama", tmp_path / "dense", **sizes)
     with pytest.raises(UserError, match=way):
         plan(job(tmp_path, method="gptq", settings={"bits": 4, "group_size": 64}))
+
+
+def test_asymmetric_files_are_written_with_their_warning(tmp_path):
+    """transformers reads them when it is asked to take the weights apart, which the trial does."""
+    save_tiny("llama", tmp_path / "dense")
+    account = compress(job(tmp_path, method="rtn", settings=GRID | {"symmetric": False}), quiet)
+    assert any("dequantize=True" in said for said in account.warnings)
+
+
+def test_blocks_where_optimum_does_not_look_are_named(tmp_path):
+    save(tmp_path / "dense", "biogpt")
+    compress(job(tmp_path, method="rtn", settings=GRID, format="gptq"), quiet)
+    config = json.loads((tmp_path / "out/config.json").read_text())["quantization_config"]
+    assert config["block_name_to_quantize"] == "biogpt.layers"

@@ -28,6 +28,8 @@ from llmc.models.packed_files import read_gptq
 from llmc.ops.packing import pack
 
 BITS = (2, 3, 4, 8)
+BLOCKS = ("transformer.h", "model.decoder.layers", "gpt_neox.layers", "model.layers")
+"""Where optimum looks for a model's blocks unless the config names them."""
 GROUP_SIZES = (-1, 32, 64, 128, 256)
 """The group sizes that gptqmodel computes with on every machine; at 16 and 512 its 4-bit CPU kernel raises."""
 
@@ -88,6 +90,9 @@ def config(name: str, stored: Mapping[str, Stored], ignored: Sequence[str]) -> d
         "pack_dtype": "int32",
         "meta": {"quantizer": [f"llmc:{__version__}"]},
     }
+    block = re.match(r"(.+?)\.\d+\.", next(iter(stored)))
+    if block is not None and block[1] not in BLOCKS:
+        found["block_name_to_quantize"] = block[1]  # optimum
     left = [layer for layer in ignored if re.search(r"\.\d+\.", layer)]
     if left:
         found["modules_in_block_to_quantize"] = [list(stored)]  # optimum
