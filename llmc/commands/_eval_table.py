@@ -27,7 +27,9 @@ def table(results: Mapping[str, Any], width: int | None = None) -> str:
         found.add_column("note", overflow="fold")
     lines = []
     for name, task in results["tasks"].items():
-        for i, (metric, each) in enumerate(sorted(task["metrics"].items(), key=lambda pair: _place(name, task, pair[0]))):
+        for i, (metric, each) in enumerate(
+            sorted(task["metrics"].items(), key=lambda pair: _place(name, task, pair[0]))
+        ):
             cells = (metric, number(each["value"]), interval(each["ci95"]), str(each["n"]))
             lines.append((name if i == 0 else "", cells, note(task) if i == 0 else ""))
     for name, dimension in results.get("dimensions", {}).items():

@@ -31,7 +31,13 @@ def test_the_outcomes_in_the_docs_show_every_exit_code_of_a_gate():
     assert {int(code) for _, _, code in runs} == {Exit.OK, Exit.LOST, Exit.USER, Exit.UNDECIDED, Exit.NOT_COMPARABLE}
     assert all(f"{SIGNS[code]} {WORDS[code]}" in text for code in ("kept", "lost", "undecided", "collapsed"))
     for command, output, code in runs:
-        banner = {"0": "^PASS: ", "1": "^(FAIL|COLLAPSED): ", "2": "^llmc: ", "3": "^UNDECIDED: ", "4": "NOT COMPARED: "}
+        banner = {
+            "0": "^PASS: ",
+            "1": "^(FAIL|COLLAPSED): ",
+            "2": "^llmc: ",
+            "3": "^UNDECIDED: ",
+            "4": "NOT COMPARED: ",
+        }
         assert re.search(banner[code], output, re.MULTILINE), command
 
 
