@@ -1,4 +1,4 @@
-"""One unit for a metric: nats become the ratio of perplexities that they are the logarithm of, and nothing else does."""
+"""One unit for a metric: nats become the ratio of perplexities that they are the logarithm of."""
 
 import math
 

@@ -114,7 +114,7 @@ def test_page_markdown_terminal_and_file_show_the_same_likelihoods(judge, runs, 
     assert (right, first, second) == (item.right, item.chosen_dense, item.chosen_compressed)
     assert index["channel"][index["task"][place]] == "likelihood of the options"
     write_report(compared, tmp_path / "r", PageOptions(), overwrite=False)
-    told = [json.loads(line) for line in gzip.open(tmp_path / "r/items.jsonl.gz")]
+    told = [json.loads(line) for line in gzip.decompress((tmp_path / "r/items.jsonl.gz").read_bytes()).splitlines()]
     stored = next(line for line in told if line["id"] == item.id)
     assert stored["marked_by"] == "likelihood" and stored["dense_wrote"] == item.gold
     assert stored["options"] == [{"text": a, "dense": b, "compressed": c} for a, b, c in options]
@@ -124,7 +124,7 @@ def test_redacted_reports_hold_no_options(judge, runs, tmp_path):
     write_report(judge(runs[0], [runs[1]]), tmp_path / "r", PageOptions(redact=True), overwrite=False)
     for name in ("comparison.json", "report.md"):
         assert "Aldermoor" not in (tmp_path / "r" / name).read_text()
-    assert b"Aldermoor" not in gzip.open(tmp_path / "r/items.jsonl.gz").read()
+    assert b"Aldermoor" not in gzip.decompress((tmp_path / "r/items.jsonl.gz").read_bytes())
 
 
 def test_another_wrong_answer_is_another_option_where_options_compete(judge, runs):
@@ -169,7 +169,9 @@ def test_a_windows_perplexity_is_shown_and_not_its_nats(judge, runs, tmp_path):
     for source, folder, nats in zip(runs, folders, (1.0, 1.5), strict=True):
         shutil.copytree(source, folder)
         file, name = folder / "samples/kick/closed_book.jsonl", "nats_per_token"
-        edit_lines(file, lambda i, line, nats=nats: {**line, "marks": {name: nats + i / 1e3}, "answer": None})
+        edit_lines(
+            file, lambda i, line, nats=nats, name=name: {**line, "marks": {name: nats + i / 1e3}, "answer": None}
+        )
         facts = {"value": nats, "stderr": 0.1, "n": 200, "direction": "lower", "kind": "mean", "range": [0.0, None]}
         beside = {**facts, "value": math.exp(nats), "kind": "statistic", "range": [1.0, None]}
         data = json.loads((folder / "results.json").read_text())
