@@ -80,7 +80,7 @@ class Row(_Form):
     unit: str = Field(description="points, % of dense, or × dense (of a perplexity); else empty")
     asked: str
     tolerance: float | None = Field(
-        description="the loss allowed in points or percent, or the greatest ratio; null where the rule has another limit"
+        description="the loss allowed in points or percent, or the greatest ratio; null: the rule has another limit"
     )
     dense: Score | None
     compressed: Score | None
