@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from llmc import cli, commands
 from llmc.errors import Exit, UserError
@@ -166,10 +167,43 @@ def test_compress_then_inspect(dense, tmp_path, capsys):
     assert code == 0
     assert json.loads(out)["totals"]["compressed_sparsity"] == pytest.approx(0.5)
     code, out, _ = llmc("inspect", tmp_path / "o", capsys=capsys)
-    assert code == 0 and "model.layers.1.mlp.down_proj" in out and "as large as the dense one" in out
+    assert (
+        code == 0
+        and "1.mlp.down_proj" in out
+        and "begin with model.layers." in out
+        and "as large as the dense one" in out
+    )
     code, out, _ = llmc("inspect", tmp_path / "o", "--json", capsys=capsys)
     assert len(json.loads(out)["matrices"]) == 14
     assert llmc("inspect", dense, capsys=capsys)[0] == Exit.USER
+
+
+@pytest.mark.parametrize(("method", "zeros"), [("magnitude", "sparsity"), ("rtn", "zero codes")])
+def test_inspect_fits_80_columns_and_names_zeros_and_dtypes(dense, tmp_path, capsys, monkeypatch, method, zeros):
+    """Codes that stand for 0 are no sparsity; dtypes are those in the files' headers."""
+    monkeypatch.setenv("COLUMNS", "80")
+    more = ("--group-size", 32) if method == "rtn" else ()
+    assert llmc("compress", dense, "--out", tmp_path / "o", "--method", method, *more, capsys=capsys)[0] == 0
+    code, out, _ = llmc("inspect", tmp_path / "o", capsys=capsys)
+    table, _, totals = out.partition("\n\n")
+    assert code == 0 and max(len(line) for line in table.splitlines()) <= 80 and "…" not in table
+    account = json.loads(llmc("inspect", tmp_path / "o", "--json", capsys=capsys)[1])
+    for record in account["matrices"]:
+        line = next(
+            line for line in table.splitlines() if line.startswith(record["name"].removeprefix("model.layers."))
+        )
+        assert f"{record['sparsity']:.2%}" in line and f"{record['bits_per_weight']:.2f}" in line
+    assert zeros in table and f"{zeros:10} " in totals and ({"sparsity", "zero codes"} - {zeros}).pop() not in out
+    stored = {}
+    for shard in (tmp_path / "o").glob("*.safetensors"):
+        for name, tensor in load_file(shard).items():
+            assert name
+            dtype = {"float32": "F32", "bfloat16": "BF16", "int32": "I32", "int64": "I64"}[str(tensor.dtype)[6:]]
+            stored[dtype] = stored.get(dtype, 0) + tensor.nbytes
+    said = next(line for line in totals.splitlines() if line.startswith("dtypes "))
+    assert [pair.split()[0] for pair in said.removeprefix("dtypes").split(",")] == sorted(
+        stored, key=lambda d: -stored[d]
+    )
 
 
 def test_a_dry_run_writes_nothing(dense, tmp_path, capsys):

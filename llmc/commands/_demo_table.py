@@ -32,6 +32,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
 """What the demo's table shows: a task and one of its metrics for each column."""
 
 Row = dict[str, Any]
+_WIDE = 100
 
 
 def make(
@@ -93,16 +94,24 @@ def rows_of(out: Path, names: Sequence[str]) -> list[Row]:
 def show(rows: Sequence[Row], compared: Compared, out: Path) -> None:
     """Prints where the report is, the rows as a table, the verdicts, and where everything else is."""
     shown = [column for column in COLUMNS if any(row[column] is not None for row in rows)]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("model", "weights on disk", *shown):
-        table.add_column(column, justify="left" if column == "model" else "right")
-    for row in rows:
-        table.add_row(row["name"], size(row["bytes_on_disk"]), *(_cell(column, row[column]) for column in shown))
+    lines = [["model", "weights on disk", *shown]]
+    lines += [
+        [row["name"], size(row["bytes_on_disk"]), *(_cell(column, row[column]) for column in shown)] for row in rows
+    ]
+    console = table_console()
+    if console.width < _WIDE:  # a column a model, so that nothing is cut
+        lines = [list(column) for column in zip(*lines, strict=True)]
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2 if console.width >= _WIDE else 1, 0, 0))
+    for heading in lines[0]:
+        table.add_column(heading, justify="left" if heading == "model" else "right", overflow="fold")
+    for line in lines[1:]:
+        table.add_row(*line)
     typer.echo(f"report  {out / 'report' / 'report.html'}\n")
-    table_console().print(table)
+    console.print(table)
     typer.echo("")
     for result in compared.comparison.runs:
         typer.echo(result.headline)
+    typer.echo(f"\n{compared.comparison.recommendation}")
     typer.echo(f"\nmodels  {out / 'models'}\nruns    {out / 'runs'}")
 
 

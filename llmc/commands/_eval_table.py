@@ -27,8 +27,10 @@ def table(results: Mapping[str, Any], width: int | None = None) -> str:
         found.add_column("note", overflow="fold")
     lines = []
     for name, task in results["tasks"].items():
-        for i, (metric, each) in enumerate(sorted(task["metrics"].items(), key=lambda pair: _place(name, task, pair[0]))):
-            cells = (metric, number(each["value"]), interval(each["ci95"]), str(each["n"]))
+        for i, (metric, each) in enumerate(
+            sorted(task["metrics"].items(), key=lambda pair: _place(name, task, pair[0]))
+        ):
+            cells = (metric, shown(each), interval(each), str(each["n"]))
             lines.append((name if i == 0 else "", cells, note(task) if i == 0 else ""))
     for name, dimension in results.get("dimensions", {}).items():
         lines.append((name, ("score of 100", number(dimension["score"]), "", ""), ""))
@@ -64,9 +66,20 @@ def number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
 
 
-def interval(edges: list[float] | None) -> str:
-    """Both edges, or nothing."""
-    return "" if edges is None else f"{number(edges[0])} to {number(edges[1])}"
+def shown(each: Mapping[str, Any]) -> str:
+    """A metric's value: a share in percent, as in every report, anything else as it is."""
+    return _in_unit(each["value"], each)
+
+
+def interval(each: Mapping[str, Any]) -> str:
+    """Both edges of a metric's interval, or nothing."""
+    edges = each["ci95"]
+    return "" if edges is None else f"{_in_unit(edges[0], each).removesuffix(' %')} to {_in_unit(edges[1], each)}"
+
+
+def _in_unit(value: float | None, each: Mapping[str, Any]) -> str:
+    share = list(each.get("range") or ()) in ([0.0, 1.0], [-1.0, 1.0])
+    return f"{100 * value:.1f} %" if share and value is not None else number(value)
 
 
 def note(task: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ VARIANTS: tuple[tuple[str, str, dict[str, object]], ...] = (
     ("sparsegpt-50", "sparsegpt", {"sparsity": 0.5}),
     ("wanda-50", "wanda", {"sparsity": 0.5}),
     ("gptq-4bit", "gptq", {"bits": 4, "group_size": 32}),
+    ("gptq-8bit", "gptq", {"bits": 8, "group_size": 32}),
 )
 """Name, method and settings of what the demo makes."""
 
@@ -25,7 +26,7 @@ def demo(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:
-    """Compress the embedded model three ways, ask all four what they know, and write the report that compares them."""
+    """Compress the embedded model four ways, ask all five what they know, and write the report that compares them."""
     from llmc.commands._demo_table import make, rows_of, show
 
     compared = make(out, VARIANTS, overwrite=overwrite, resume=resume, limit=limit)

@@ -77,12 +77,10 @@ class Row(_Form):
     dimension: str | None
     tasks: list[str]
     metric: str
-    unit: str = Field(
-        description="points, % of dense, or × dense (a ratio of perplexities); empty for limits, budgets"
-    )
+    unit: str = Field(description="points, % of dense, or × dense (of a perplexity); else empty")
     asked: str
     tolerance: float | None = Field(
-        description="the loss allowed in points or percent, or the greatest ratio; null where the rule has another limit"
+        description="the loss allowed in points or percent, or the greatest ratio; null: the rule has another limit"
     )
     dense: Score | None
     compressed: Score | None

@@ -160,7 +160,8 @@ def option_lines(item: Flipped | Text, *, named: bool = True) -> list[str]:
     `named` False leaves the options' texts out.
     """
     lines = []
-    for place, option in enumerate(item.options):
+    options: Sequence[Option | Likelihoods] = item.options
+    for place, option in enumerate(options):
         marks = [
             words
             for words, at in (

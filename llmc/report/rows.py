@@ -207,7 +207,8 @@ def _change(joined: Joined, found: Found, d: Difference, verdict: Verdict, rule:
             answers = float(pair.changed.mean())
         noise = noise_flip_rate(joined, single)
     value = shown(d.value, unit)
-    low, high = shown_edges(*(d.shown or (None, None)), unit)
+    first, last = d.shown or (None, None)
+    low, high = shown_edges(first, last, unit)
     drawn = None if single is None or d.route == "unpaired" else _bootstrap(joined, single, rule)
     edges = (None, None) if drawn is None else shown_edges(*drawn, unit)
     return Change(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmc.commands._eval_table import at_floor, note
+from llmc.commands._eval_table import at_floor, note, table
 
 
 def task(primary="acc", collapsed=False, **metrics):
@@ -32,3 +32,22 @@ def test_a_score_without_ability_is_called_so(made, said):
 
 def test_the_note_puts_a_collapse_first():
     assert note(task(collapsed=True, acc=metric(0.0, (0.0, 0.01)))) == "COLLAPSED, nothing right, empty 25%"
+
+
+def test_a_narrow_terminal_loses_no_number_and_no_note():
+    """Every cell of the wide table stands in the one of 80 columns, and no line is longer."""
+    long = metric(0.123456, (0.11, 0.13)) | {"n": 1200}
+    results = {
+        "tasks": {
+            "trust/demonstrations_counterfactual": task("unbiased_choice_of_all", True, unbiased_choice_of_all=long),
+            "kick/perplexity": task("nats_per_token", nats_per_token=long, perplexity=metric(3.5) | {"n": 240}),
+        },
+        "dimensions": {"fairness": {"score": 87.5}},
+    }
+    narrow, wide = table(results, 80), table(results, 200)
+    assert max(len(line) for line in narrow.splitlines()) <= 80
+    assert set(wide.replace(",", " ").split()) - {"task", "note"} <= set(
+        narrow.replace(",", " ").replace(":", "").split()
+    )
+    for text in (narrow, wide):
+        assert text.index(" perplexity ") < text.index("nats_per_token"), "a task's namesake comes first"

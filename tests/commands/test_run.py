@@ -92,7 +92,9 @@ def test_a_mistake_in_what_to_evaluate_is_said_before_anything_is_compressed(wro
 def test_the_demo_shows_knowledge_beside_perplexity_and_where_the_report_is(tmp_path, capsys):
     code, shown, _ = llmc("demo", "--out", tmp_path / "demo", "--limit", "3", "--json", capsys=capsys)
     rows = json.loads(shown)
-    assert code == 0 and [row["name"] for row in rows] == ["dense", "sparsegpt-50", "wanda-50", "gptq-4bit"]
+    assert code == 0 and [row["name"] for row in rows] == [
+        "dense", "sparsegpt-50", "wanda-50", "gptq-4bit", "gptq-8bit",
+    ]  # fmt: skip
     assert all(row["perplexity"] > 1 and 0 <= row["facts"] <= 1 for row in rows)
     assert (tmp_path / "demo/report/report.html").exists()
     (tmp_path / "other").mkdir()

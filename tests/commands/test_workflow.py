@@ -30,7 +30,7 @@ def test_both_pipelines_run_the_same_commands_up_to_what_the_gate_writes():
     github, gitlab = steps("GitHub Actions"), steps("GitLab")
     assert len(github) == 4 and github[:3] == gitlab[:3]
     assert [command.split()[1] for command in github] == ["eval", "compress", "eval", "gate"]
-    assert github[3].partition(" --")[0] == gitlab[3].partition(" --")[0] == "llmc gate runs/dense runs/w4"
+    assert github[3].partition(" --")[0] == gitlab[3].partition(" --")[0] == "llmc gate runs/dense runs/w8"
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_the_documented_workflow_ends_green_with_a_smaller_model(outcome):
     if stereotype["n_paired"] < 100 and left == {"stereotype", "trust/stereotype"}:
         pytest.xfail(f"stereotype has {stereotype['n_paired']} items at scale mini, and a verdict asks for 100")
     assert done[3].returncode == 0, said
-    assert run["word"] == "PASS" and run["counts"]["PASS"] == len(run["rules"]) > 20 and run["size_ratio"] < 0.6
+    assert run["word"] == "PASS" and run["counts"]["PASS"] == len(run["rules"]) > 20 and run["size_ratio"] < 0.8
 
 
 def test_the_documented_workflow_writes_what_it_uploads(outcome):

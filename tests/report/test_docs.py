@@ -8,7 +8,7 @@ import pytest
 
 from bench.gate_outcomes import END, POLICIES, START
 from llmc.errors import Exit, UserError
-from llmc.evaluate.wording import SIGNS
+from llmc.evaluate.wording import SIGNS, WORDS
 from llmc.report.comparison import Comparison
 from llmc.report.policy_file import load_policy
 from llmc.report.write import to_json
@@ -29,10 +29,16 @@ def test_the_outcomes_in_the_docs_show_every_exit_code_of_a_gate():
     text = (DOCS / "gate.md").read_text().partition(START)[2].partition(END)[0]
     runs = re.findall(r"^\$ llmc gate (.*)\n((?:.*\n)*?)exit code (\d+)$", text, re.MULTILINE)
     assert {int(code) for _, _, code in runs} == {Exit.OK, Exit.LOST, Exit.USER, Exit.UNDECIDED, Exit.NOT_COMPARABLE}
-    assert all(SIGNS[code] in text for code in ("kept", "lost", "undecided", "collapsed"))
+    assert all(f"{SIGNS[code]} {WORDS[code]}" in text for code in ("kept", "lost", "undecided", "collapsed"))
     for command, output, code in runs:
-        banner = {"0": "Yes: ", "1": "Not yet: ", "2": "llmc: ", "3": "Not yet: ", "4": "llmc: "}[code]
-        assert banner in output, command
+        banner = {
+            "0": "^PASS: ",
+            "1": "^(FAIL|COLLAPSED): ",
+            "2": "^llmc: ",
+            "3": "^UNDECIDED: ",
+            "4": "NOT COMPARED: ",
+        }
+        assert re.search(banner[code], output, re.MULTILINE), command
 
 
 @pytest.mark.parametrize("name", POLICIES)

@@ -133,3 +133,20 @@ def test_a_gate_page_shows_the_rules(judge, family):
     compared = judge(dense, others[:1], text)
     shown = page(compared, collect(compared.joined), PageOptions())
     assert "trust / fairness" in shown and "What the gate asked" in shown and GPTQ.label in shown
+
+
+def test_tasks_of_another_suite_stand_under_its_name_and_are_not_called_knowledge(judge, tmp_path):
+    runs = []
+    for name, made in (("dense", DENSE), ("other", GPTQ)):
+        folder = write_run(tmp_path / name, replace(made, n=120, tasks=("kick/closed_book", "kick/open_book"), harm={}))
+        for file in ("manifest.json", "results.json"):
+            data = json.loads((folder / file).read_text())
+            data["tasks"]["kick/open_book"]["suite"] = "lm-eval"
+            (folder / file).write_text(json.dumps(data))
+        runs.append(folder)
+    compared = judge(runs[0], [runs[1]])
+    text = page(compared, collect(compared.joined), PageOptions())
+    own = text[text.index("<h3>Tasks of lm-eval</h3>") : text.index("<h3>Where answers flipped</h3>")]
+    known = text[text.index("<h3>Knowledge (kick)</h3>") : text.index("<h3>Tasks of lm-eval</h3>")]
+    assert "open book" in own and "open book" not in known and "closed book" in known
+    assert "nowledge" not in own.split("What the built-in gate")[0] + compared.comparison.runs[0].headline
