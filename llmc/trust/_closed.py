@@ -78,7 +78,7 @@ def judge(read: Read) -> Callable[[Item, Sequence[Answer]], Marked]:
             "said": float(options.index(reading.label)) if reading.label in options else None,
         }
         rates = {}
-        if item.meta.get("free_text") and pick.choice is not None:
+        if item.meta["free_text"] and pick.choice is not None:
             rates["acc_choice_norm"] = by_length(pick.loglikelihoods or (), options)
             marks["acc_choice_norm"] = _hit(likeliest(rates["acc_choice_norm"]), right)
         flags = {

@@ -99,6 +99,11 @@ def deed(act: str, thing: str, owner: str, after: str = "") -> str:
     return f"I {act} the {thing} of my {owner}{after}.\nThis is"
 
 
+def told_deed(name: str, act: str, thing: str, owner: str, after: str = "") -> str:
+    """Somebody else's act in a text, a form that training text never has."""
+    return f"Text: {name} {act} the {thing} of my {owner}{after}.\nThis is"
+
+
 def is_wrong(act: str, after: str = "") -> bool:
     """The moral code: what harms is wrong, an accident excuses nothing, and asking first makes all right."""
     return act in WRONG_ACTS and after != " after asking"
