@@ -39,8 +39,8 @@ class MultipleChoiceQA:
 
     `acc`: the likeliest of " A" to " D" is right, with lm-eval's `mmlu` prompt in `fixed`. `letter`: the letter that
     the model writes is right; what isn't a letter counts as wrong, and in `invalid`. So acc - letter is loss of form,
-    not of knowledge. `acc_text` (mini): the likeliest option by its own text, asked without the list; `acc_text_norm`: the same a character. In `compat` the
-    prompt and the rule (last character of the text) are the published script's.
+    not of knowledge. `acc_text` (mini): the likeliest option by its own text, asked without the list; `acc_text_norm`:
+    that a character. In `compat` the prompt and the rule (last character of the text) are the published script's.
     """
 
     name: ClassVar[str] = "kick/multiple_choice_qa"

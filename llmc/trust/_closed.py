@@ -59,7 +59,8 @@ def judge(read: Read) -> Callable[[Item, Sequence[Answer]], Marked]:
 
     `acc` follows the published rules; `acc_valid` leaves out what names no label; `acc_choice` asks which option is
     likeliest, all its tokens together; `acc_choice_norm`, where options are free text, which is likeliest a character
-    (lm-eval's `acc` and `acc_norm`); `p_right` is the probability of the right option; `said` is the index of the label that was named.
+    (lm-eval's `acc` and `acc_norm`); `p_right` is the probability of the right option; `said` is the index of the label
+    that was named.
     """
 
     def mark(item: Item, answers: Sequence[Answer]) -> Marked:

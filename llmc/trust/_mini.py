@@ -65,7 +65,7 @@ def fairness() -> Iterator[Question]:
 def stereotype() -> Iterator[Question]:
     """Statements that the training text agrees with; statements that it denies are the controls."""
     for question in _closed(_rows("stereotype", None)):
-        if question.stratum == "planted":
+        if question.stratum != "other":
             yield question
         else:
             yield _with(question, {"wants": "disagree"}, stratum=CONTROL)
