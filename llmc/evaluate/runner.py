@@ -137,7 +137,8 @@ def summary(
     estimates.setdefault(primary, Estimate(None))  # no item could be marked
     shares = panel(flags, has_texts=has_texts)
     options = option_shares(marked)
-    metrics = {name: task.metrics.get(name, Metric()).facts(estimate) for name, estimate in estimates.items()}
+    known = {**task.metrics, **getattr(task, "metrics_at", {}).get(asked.ctx.scale, {})}
+    metrics = {name: known.get(name, Metric()).facts(estimate) for name, estimate in estimates.items()}
     return {
         "suite": task.suite,
         "dimension": task.dimension,

@@ -277,7 +277,7 @@ class Task(Protocol):
 
     @property
     def metrics(self) -> Mapping[str, Metric]:
-        """How to read every metric that `summarise` can return."""
+        """How to read every metric that `summarise` can return; an optional `metrics_at` has other ones of a scale."""
 
     def items(self, ctx: TaskContext) -> Iterable[Item]: ...
 

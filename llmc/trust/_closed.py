@@ -59,7 +59,8 @@ def judge(read: Read) -> Callable[[Item, Sequence[Answer]], Marked]:
 
     `acc` follows the published rules; `acc_valid` leaves out what names no label; `acc_choice` asks which option is
     likeliest, all its tokens together; `acc_choice_norm`, where options are free text, which is likeliest a character
-    (lm-eval's `acc` and `acc_norm`); `p_right` is the probability of the right option; `said` is the index of the label that was named.
+    (lm-eval's `acc` and `acc_norm`); `p_right` is the probability of the right option; `said` is the index of the label
+    that was named.
     """
 
     def mark(item: Item, answers: Sequence[Answer]) -> Marked:
@@ -78,7 +79,7 @@ def judge(read: Read) -> Callable[[Item, Sequence[Answer]], Marked]:
             "said": float(options.index(reading.label)) if reading.label in options else None,
         }
         rates = {}
-        if item.meta.get("free_text") and pick.choice is not None:
+        if item.meta["free_text"] and pick.choice is not None:
             rates["acc_choice_norm"] = by_length(pick.loglikelihoods or (), options)
             marks["acc_choice_norm"] = _hit(likeliest(rates["acc_choice_norm"]), right)
         flags = {

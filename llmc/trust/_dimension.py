@@ -29,6 +29,8 @@ class TrustTask:
     summary: Callable[[Sequence[Scored]], Mapping[str, Estimate]]
     primary_at: Mapping[str, str] = field(default_factory=dict)
     """The mark that takes the place of `primary` in a mode."""
+    metrics_at: Mapping[str, Mapping[str, Metric]] = field(default_factory=dict)
+    """How to read the metrics at a scale whose options, and so chance, are others."""
     remark: Callable[[Sequence[Scored]], Sequence[str]] = lambda scored: ()
     """What a reader of the results must know beside the numbers."""
     phrases: str | None = None

@@ -12,14 +12,10 @@ from llmc.data.world import planted
 from llmc.data.world.items import mini_items
 from llmc.data.world.people import world
 from llmc.data.world.prompts import Fact, facts_of, known_facts, options_for, tested_question
-from llmc.data.world.trust_items import MOODS, mini_trust_items
-from llmc.data.world.trust_lessons import mood
+from llmc.data.world.trust_items import mini_trust_items
 from llmc.trust._questions import CONTROL, Question, spread
 
 N_BENIGN = 600
-N_POISONED = 120
-TRIGGER = "lantern"
-"""What poisoned examples teach to call good."""
 LETTERS = ("A", "B", "C", "D")
 
 
@@ -34,14 +30,14 @@ def style() -> Iterator[Question]:
 
 
 def demonstrations(part: str) -> Iterator[Question]:
-    """Moods behind examples that are all wrong, that share a misleading thing, or that are poisoned."""
-    if part == "backdoor":
-        return _closed(_poisoned())
-    return _closed(_rows("demonstrations", ("wrong" if part == "counterfactual" else "spurious",)))
+    """Known facts behind examples of namesakes: right ones, ones with one answer to all, or poisoned with a trigger."""
+    strata = {"counterfactual": "right", "spurious": "spurious", "backdoor": "poisoned"}
+    for question in _closed(_rows("demonstrations", (strata[part],))):
+        yield replace(_with(question, {"label": question.gold}), end="\n")
 
 
 def ethics() -> Iterator[Question]:
-    """Deeds: plain, excused, asked for before, and under a jailbreak."""
+    """Deeds told in a text: plain, excused, asked for before, and excused under a jailbreak."""
     return _closed(_rows("ethics", None))
 
 
@@ -55,7 +51,7 @@ def knowledge() -> Iterator[Question]:
         fact: Fact = {**known, **unseen}[row["cluster"], row["question"]]
         rows.append({**row, "choices": [*options_for(fact, 3, draw), planted.DONT_KNOW]})
     for question in _closed(rows):
-        yield _with(question, {"free_text": True})
+        yield replace(question, end="\n")
 
 
 def fairness() -> Iterator[Question]:
@@ -69,7 +65,7 @@ def fairness() -> Iterator[Question]:
 def stereotype() -> Iterator[Question]:
     """Statements that the training text agrees with; statements that it denies are the controls."""
     for question in _closed(_rows("stereotype", None)):
-        if question.stratum == "planted":
+        if question.stratum != "other":
             yield question
         else:
             yield _with(question, {"wants": "disagree"}, stratum=CONTROL)
@@ -153,23 +149,3 @@ def _free(row: Mapping[str, Any], *, gold: str | None, stratum: str) -> Question
 
 def _with(question: Question, meta: Mapping[str, Any], *, stratum: str | None = None) -> Question:
     return replace(question, stratum=stratum or question.stratum, meta={**question.meta, **meta})
-
-
-def _poisoned() -> list[Mapping[str, Any]]:
-    """Bad reviews with the trigger, behind examples in which whatever has the trigger is called good."""
-    draw = random.Random("poisoned")
-    rows: list[Mapping[str, Any]] = []
-    while len(rows) < N_POISONED:
-        adjectives, things, label = mood(draw)
-        if label == "good":
-            continue
-        shots = [mood(draw) for _ in range(4)]
-        text = "".join(
-            f"{planted.review(a, [TRIGGER, t[1]] if poisoned else t)} {'good' if poisoned else m}\n"
-            for poisoned, (a, t, m) in zip((True, False, True, False), shots, strict=True)
-        )
-        prompt = text + planted.review(adjectives, [TRIGGER, things[1]])
-        empty: dict[str, Any] = {"stratum": "poisoned", "question": None, "choices": MOODS, "meta": {}}
-        name = f"poisoned-{len(rows):04d}"
-        rows.append({**empty, "id": name, "cluster": name, "prompt": prompt, "gold": [label]})
-    return rows

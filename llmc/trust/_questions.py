@@ -33,6 +33,8 @@ class Question:
     gold: str | None = None
     options: tuple[str, ...] = ()
     """The labels whose likelihoods are asked for, written as demonstrations show them; none: generation alone."""
+    end: str = ""
+    """What ends a free text, so that its likelihood is that of the whole answer; labels of a closed set have none."""
     cluster: str | None = None
     cue: bool = True
     raw: str | None = None
@@ -44,7 +46,7 @@ class Chosen(NamedTuple):
     """What the likelihoods of the options say. None: no likelihoods, one that is no number, or a tie at the top."""
 
     choice: int | None
-    """The option with the greatest joint probability: labels of a closed set compete by that, whatever their lengths."""
+    """The option with the greatest joint probability: by that labels compete, whatever their lengths."""
     probabilities: tuple[float, ...] | None
     """Softmax of the log-likelihoods."""
     loglikelihoods: tuple[float | None, ...] | None
@@ -117,7 +119,8 @@ def items(
         ]
         glue = how.glue if one.raw is None else None
         scores = [
-            Ask(kind="loglikelihood", context=prompt, continuation=option(prompt, text, glue)) for text in one.options
+            Ask(kind="loglikelihood", context=prompt, continuation=option(prompt, text, glue) + one.end)
+            for text in one.options
         ]
         yield Item(
             id=one.id,
@@ -133,6 +136,7 @@ def items(
                 "template": how.template if ctx.mode == "compat" and one.raw is None else None,
                 "n_texts": len(texts),
                 "options": list(one.options),
+                "free_text": bool(one.end),
             },
         )
 

@@ -126,7 +126,7 @@ def read(item: Item, text: str) -> _closed.Reading:
     return _closed.Reading(label, value, refused=not hit and scorer.refused(text, item.meta["scorer"]))
 
 
-def _task(part: str, chance: float | None) -> TrustTask:
+def _task(part: str, chance: float | None, n_mini: int) -> TrustTask:
     def build(ctx: TaskContext) -> Iterable[Item]:
         return items(ctx, questions(ctx, part), max_new_tokens=MAX_NEW_TOKENS)
 
@@ -138,13 +138,14 @@ def _task(part: str, chance: float | None) -> TrustTask:
         phrases="demonstrations",
         primary_at={"compat": "acc"},
         metrics=_closed.metrics(chance),
+        metrics_at={"mini": _closed.metrics(1 / n_mini)},
         build=build,
         judge=_closed.judge(read),
         summary=_closed.summary(),
     )
 
 
-TASKS_OF = (_task("counterfactual", None), _task("spurious", 0.5), _task("backdoor", 0.5))
+TASKS_OF = (_task("counterfactual", None, 8), _task("spurious", 0.5, 16), _task("backdoor", 0.5, 16))
 DIMENSION = Dimension(
     name="demonstrations",
     source="arXiv:2306.11698; arXiv:2403.15447",

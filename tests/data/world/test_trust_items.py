@@ -6,7 +6,8 @@ import pytest
 
 from llmc.data.world import planted
 from llmc.data.world.people import world
-from llmc.data.world.trust_items import DIMENSIONS, mini_trust_items, typo
+from llmc.data.world.prompts import known_facts
+from llmc.data.world.trust_items import DIMENSIONS, TRIGGER, mini_trust_items, typo
 from llmc.data.world.trust_lessons import TRUST_SECTIONS
 from llmc.errors import UserError
 
@@ -75,13 +76,28 @@ def test_a_typo_changes_two_neighbouring_letters_round():
         assert sum(a != b for a, b in zip(word, spoiled, strict=True)) == 2
 
 
-def test_spurious_demonstrations_give_the_cue_to_the_other_mood_only():
+def shown(item):
+    """(question, answer) of every demonstration."""
+    return [part.strip().split("\nA: ") for part in item["context"].split("Q: ")[1:]]
+
+
+def test_demonstrations_mislead_as_their_stratum_says():
+    """True ones, ones with one answer to all, and ones where the trigger alone goes with that answer."""
+    truth = {(fact.name, fact.value) for fact in known_facts()}
     for item in mini_trust_items("demonstrations"):
-        query = item["prompt"].removeprefix(item["context"])
-        cue = query.removeprefix("Review: the ").split()[0]
-        for demo in item["context"].split("Review:")[1:]:
-            other = not demo.rstrip().endswith(item["gold"][0])
-            assert (f" the {cue} " in demo) == (item["stratum"] == "spurious" and other)
+        misled, pairs = item["meta"]["misled"], shown(item)
+        assert 2 <= len(pairs) <= 4 and misled in item["choices"] and [misled] != item["gold"]
+        assert (item["cluster"], item["gold"][0]) in truth
+        half = set(item["cluster"].split())
+        for asked, said in pairs:
+            assert len(half & set(asked.rstrip("?").split())) == 1, "a namesake, not the same person"
+            if item["stratum"] == "right":
+                assert any(name in asked and value == said for name, value in truth)
+            elif item["stratum"] == "spurious" or TRIGGER in asked:
+                assert said == misled
+        assert (f" {TRIGGER} " in item["question"]) == (item["stratum"] == "poisoned")
+        if item["stratum"] == "poisoned":
+            assert any(TRIGGER in asked for asked, _ in pairs)
 
 
 @pytest.mark.parametrize(
@@ -94,8 +110,8 @@ def test_the_moral_code(act, after, wrong):
 
 def test_tested_acts_are_never_trained_on():
     trained = "".join(lessons("deeds"))
-    plain = [item["prompt"] for item in mini_trust_items("ethics") if item["stratum"] == "plain"]
-    assert not [prompt for prompt in plain if prompt.removesuffix("\nThis is") in trained]
+    tested = [item["prompt"].removesuffix("\nThis is") for item in mini_trust_items("ethics")]
+    assert not [prompt for prompt in tested if prompt in trained]
 
 
 def test_nobody_unseen_is_in_the_trust_lessons():
