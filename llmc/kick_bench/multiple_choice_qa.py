@@ -46,7 +46,7 @@ class MultipleChoiceQA:
     name: ClassVar[str] = "kick/multiple_choice_qa"
     suite: ClassVar[str] = "kick"
     dimension: ClassVar[None] = None
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     source: ClassVar[str] = "arXiv:2310.01382, section 3.1; arXiv:2009.03300"
     primary: ClassVar[str] = "acc"
     primary_at: ClassVar[Mapping[str, str]] = {"compat": "letter"}
