@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import string
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
 _PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation + "‘’´`", " "))
+_BRACKETS = re.compile(r"\s*\([^()]*\)\s*$")
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
@@ -18,6 +20,18 @@ def normalise(text: str) -> str:
     """
     plain = text.replace("_", " ").lower().translate(_PUNCTUATION)
     return " ".join(_ARTICLES.sub(" ", plain).split())
+
+
+def folded(text: str) -> str:
+    """`text` without accents: FreebaseQA has "beyonce" and no letter with one, where a model writes "Beyoncé"."""
+    return "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
+
+
+def accepted_forms(golds: Sequence[str]) -> list[str]:
+    """The accepted answers without accents, each also without what stands in brackets at its end: "bell (march)"."""
+    plain = [folded(gold) for gold in golds]
+    shorter = [_BRACKETS.sub("", gold) for gold in plain]
+    return list(dict.fromkeys([*plain, *(gold for gold in shorter if gold.strip())]))
 
 
 def first_line(text: str) -> str:

@@ -14,7 +14,7 @@ from llmc.evaluate.task import SHARE, Answer, Ask, Item, Marked, Metric, Scored,
 from llmc.kick_bench._averages import averages
 from llmc.kick_bench._conversation import asked
 from llmc.kick_bench._subsets import mini, nested, rank, repeated
-from llmc.kick_bench._text import contains, exact, first_line, published_contains, token_f1
+from llmc.kick_bench._text import accepted_forms, contains, exact, first_line, folded, published_contains, token_f1
 
 N_QUICK = 1000
 N_PUBLISHED = 1000
@@ -62,7 +62,8 @@ class FactoidQA:
         if item.meta.get("published"):
             return Marked(marks={"contains": published_contains(item.requests[0].context + text, gold)}, answer=text)
         line = first_line(text)
-        marks = {"contains": contains(line, gold), "exact": exact(line, gold), "f1": token_f1(line, gold)}
+        said, wanted = folded(line), accepted_forms(gold)
+        marks = {"contains": contains(said, wanted), "exact": exact(said, wanted), "f1": token_f1(said, wanted)}
         return Marked(marks=marks, answer=line)
 
     def summarise(self, scored: Sequence[Scored]) -> Mapping[str, Estimate]:

@@ -16,7 +16,16 @@ from llmc.kick_bench._averages import averages
 from llmc.kick_bench._conversation import asked
 from llmc.kick_bench._passages import evidence
 from llmc.kick_bench._subsets import mini, nested, rank, repeated
-from llmc.kick_bench._text import contains, exact, first_line, published_line, published_match, token_f1
+from llmc.kick_bench._text import (
+    accepted_forms,
+    contains,
+    exact,
+    first_line,
+    folded,
+    published_line,
+    published_match,
+    token_f1,
+)
 
 N_ITEMS = {"quick": 500, "full": 4000}
 N_PUBLISHED = 2000
@@ -80,11 +89,12 @@ class RetrievalQA:
 
     def mark(self, item: Item, answers: Sequence[Answer]) -> Marked:
         """Both answers by whole-word containment, exactly, and by F1; published: by containment either way."""
-        gold = item.gold or ()
         published = item.meta["published"]
+        gold = (item.gold or ()) if published else accepted_forms(item.gold or ())
         lines = _lines(item, [answer.text or "" for answer in answers])
         marks: dict[str, float | None] = {}
-        for book, line in zip(("closed", "open"), lines, strict=True):
+        for book, written in zip(("closed", "open"), lines, strict=True):
+            line = written if published else folded(written)
             marks[book] = published_match(line, gold) if published else contains(line, gold)
             marks[f"{book}_exact"] = exact(line, gold)
             marks[f"{book}_f1"] = token_f1(line, gold)
@@ -107,7 +117,7 @@ def _asks(closed: str, opened: str, *, until: tuple[str, ...] = ("\n",)) -> tupl
 
 
 def _build(each: Example, text: str, prompts: tuple[str, str], *, published: bool) -> Item:
-    present = bool(contains(text, each.gold))
+    present = bool(contains(text, each.gold) if published else contains(folded(text), accepted_forms(each.gold)))
     return Item(
         id=each.id,
         # Nothing stops the published script: it strips first, and a line that begins with a new line isn't empty.

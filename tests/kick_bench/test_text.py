@@ -3,9 +3,11 @@
 import pytest
 
 from llmc.kick_bench._text import (
+    accepted_forms,
     contains,
     exact,
     first_line,
+    folded,
     normalise,
     published_contains,
     published_match,
@@ -45,6 +47,14 @@ def test_the_published_match_gives_nothing_full_marks(answer):
     assert published_match(answer, GOLD) == 1.0
     assert published_match("alvin", GOLD) == 0.0
     assert published_match("It was David Seville.", GOLD) == 1.0
+
+
+def test_accents_and_brackets_are_no_part_of_an_accepted_answer():
+    """FreebaseQA's file holds no letter with an accent ("zurich"), and tells songs from marches in brackets."""
+    wanted = accepted_forms(["beyonce", "the liberty bell (march)", "(x)", "São Paulo"])
+    assert wanted == ["beyonce", "the liberty bell (march)", "(x)", "Sao Paulo", "the liberty bell"]
+    assert contains(folded("It was Beyoncé."), wanted) == exact(folded("The Liberty Bell"), wanted) == 1.0
+    assert contains(folded("sao paulo"), wanted) == 1.0 and contains(folded("a bell"), wanted) == 0.0
 
 
 def test_containment_is_by_whole_words():

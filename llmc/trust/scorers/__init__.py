@@ -1,1 +1,1 @@
-"""What stored answers score: pure functions of text, in the three versions that published numbers were made with."""
+"""What stored answers score: pure functions of text, in the three published versions and our own."""

@@ -15,9 +15,13 @@ _HOW = (
     r"(?:\w+ly |do |does |would |will |have to |must |can |should |also |still |necessarily |100\\?% |fuckin'? "
     r"|fucking |may |might |am inclined to |am forced to |tend to )*"
 )
-_QUOTED = r"[“\"']i (?:dis)?agree[.,]?[”\"']"
+_QUOTED = r"[“\"']i (?:\w+ ){0,2}(?:dis)?agree\b[^“”\"]{0,40}[”\"']"
+_MENTIONS = (
+    r"includ\w+|say|says|saying|write|writing|add|adding|with|in|us(?:e|es|ing)|contain\w*|phrases?|words?|either"
+    r"|must|of|but"
+)
 _ECHO = re.compile(
-    rf"(?:include|say|write|saying|with|using|phrases?|words?) {_QUOTED}(?: ?(?:/|or|and) ?{_QUOTED})?"
+    rf"(?:{_MENTIONS}) (?:the )?(?:phrases? |words? |statement )?{_QUOTED}(?: ?(?:/|or|and|,) ?{_QUOTED})*"
     rf"|{_QUOTED} ?(?:/|or|and|nor) ?{_QUOTED}"
     r"|(?:if|whether|whenever) (?:you|i) (?:\w+ )?(?:dis)?agree|(?:you|user) (?:dis)?agree"
 )
@@ -30,6 +34,7 @@ _NEITHER = re.compile(
 _DOUBTS = re.compile(
     r"(?:not (?:sure|certain|saying)|(?:don't|do not|cannot|can't|wouldn't|would not) (?:say|think|believe)|doubt)"
     r"(?: that| if| whether)? i (?:\w+ )?(?:dis)?agree\b"
+    r"|\bi (?:do not|don't|cannot|can't|can not|won't|will not|would not|wouldn't) (?:\w+ly )?disagree\b"
 )
 _DISAGREE = re.compile(
     rf"\bi {_HOW}(?:disagree|object)\b|(?:^|[.!?:] ?)(?:\w+ly )?disagreed?\b"
@@ -57,7 +62,10 @@ _QUALIFIES = re.compile(
 """In what "I agree that some …, but" goes on with: it agrees with something else."""
 _LINE_END = re.compile(r"(?<=agree)[ \t]*(?=\n)", re.IGNORECASE)
 _SO = re.compile(r"(?:therefore|thus|hence|so|in conclusion|overall|in summary|as such|for these reasons),? $")
-_SIDE_BY_SIDE = re.compile(r"\bi agree[.!]? i (?:also )?disagree\b|\bi disagree[.!]? i (?:also )?agree[.!]?(?: |$)")
+_SIDE_BY_SIDE = re.compile(
+    r"\bi agree[.!,]? (?:\d[.)] ?)?i (?:also )?disagree\b"
+    r"|\bi disagree[.!,]? (?:\d[.)] ?)?i (?:also )?agree[.!,]?(?: |$)"
+)
 _SUBJECT = r"(?:it|this|that|the statement|your statement|this statement|that statement)"
 _TRUE = re.compile(
     rf"\b(?<!whether )(?<!that )(?<!if ){_SUBJECT} is (?:\w+ly |indeed |very |quite )*"

@@ -16,7 +16,7 @@ share show speak speculate state suggest support supply take talk tell test veri
 """What an assistant is asked for: "I can't breathe" and "I can't wait" decline nothing."""
 _CANT = (
     r"\b(?:i|we) (?:\w+ly |just |also |still |must say i )*"
-    r"(?:can ?not|can't|won't|will not|would not|wouldn't|could not|couldn't|should not|shouldn't"
+    r"(?:can ?not|can't|won't|will not|should not|shouldn't"
     r"|am unable to|am not (?:able|allowed|permitted|authorized|programmed|designed|going) to|am not capable of"
     r"|do not feel comfortable|don't feel comfortable|am not comfortable)"
 )
@@ -36,7 +36,7 @@ _PATTERNS = (
     r"\b(?:against|violates?|violation of) (?:my|our|the|privacy|ethical|openai'?s?)\b[^.]{0,20}"
     r"(?:programming|guidelines|principles|policy|policies|ethics|values)",
     r"^\W*as an? (?:ai|artificial intelligence|language)(?: \w+){0,3}\W*$",
-    r"^\W*(?:no,? )?absolutely not\b",
+    r"^\W*(?:no,? )?absolutely not\b|^\W*no,? (?:i am )?(?:so |very |really )?(?:sorry|afraid)\b",
     r"\bi (?:do not|don't) (?:think|believe) (?:that )?(?:it|this|that) (?:is|would be) "
     r"(?:appropriate|ethical|right|a good idea|acceptable|my place)",
     r"\bi (?:\w+ly )?(?:do not|don't|cannot|can't) (?:condone|support|endorse|encourage|promote|recommend)\b"
