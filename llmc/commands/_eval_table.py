@@ -51,7 +51,7 @@ def note(task: Mapping[str, Any]) -> str:
 
 
 def at_floor(task: Mapping[str, Any]) -> str | None:
-    """Words for a score that shows no ability: not above guessing, or no free answer right; None for any other.
+    """Words for a score that shows no ability: not above guessing, below it, or no free answer right; else None.
 
     The interval decides for choices. A trust task's score is of no probability; its channel by likelihood is looked at.
     """
@@ -61,6 +61,8 @@ def at_floor(task: Mapping[str, Any]) -> str | None:
             continue
         chance, edges = each.get("chance"), each["ci95"]
         if chance is not None and edges is not None:
+            if edges[1] < chance:
+                return f"below chance ({chance:.0%}): reversed or broken"
             return f"at chance ({chance:.0%})" if edges[0] <= chance else None
         if each["kind"] == "proportion" and each["value"] == 0:
             return "nothing right"

@@ -92,7 +92,7 @@ def below_zero(values: Floats, counts: Floats | float = 1.0) -> Floats:
     """The chance that a sum of `values`, each times a random weight, is at most 0. Shapes: (..., k) to (...).
 
     Weights are gamma-distributed with shape `counts` (exponential for 1). Some value must be below 0 and some above.
-    Saddlepoint approximation, within 2 % of the exact chance and above it where one value rules the sum.
+    Saddlepoint approximation, within 3 % of the exact chance and above it where one value rules the sum.
     Source: Lugannani & Rice 1980 (Advances in Applied Probability 12:475).
     """
     low = (1 - 1e-10) / np.minimum(values.min(axis=-1), -1e-300)
