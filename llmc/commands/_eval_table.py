@@ -22,6 +22,10 @@ def table(results: Mapping[str, Any]) -> str:
         for i, (metric, each) in enumerate(ordered):
             cells = (name if i == 0 else "", metric, number(each["value"]), interval(each["ci95"]), str(each["n"]))
             found.add_row(*cells, note(task) if i == 0 else "")
+    for name, group in results.get("groups", {}).items():
+        for i, (metric, each) in enumerate(group["metrics"].items()):
+            cells = (name if i == 0 else "", metric, number(each["value"]), interval(each["ci95"]), str(each["n"]))
+            found.add_row(*cells, f"group of {len(group['tasks'])}" if i == 0 else "")
     for name, dimension in results.get("dimensions", {}).items():
         found.add_row(name, "score of 100", number(dimension["score"]), "", "", "")
     text = io.StringIO()

@@ -198,9 +198,7 @@ def _recovered(
     return centre - math.sqrt(below), centre + math.sqrt(above)
 
 
-def interval_at(
-    difference: Difference, confidence: float, factor: float = 1.0
-) -> tuple[float | None, float | None]:
+def interval_at(difference: Difference, confidence: float, factor: float = 1.0) -> tuple[float | None, float | None]:
     """The deciding interval at another confidence, and of `factor` times as many items of the same kinds.
 
     An unpaired one is scaled as a normal interval's.
