@@ -15,7 +15,7 @@ _STEPS = 100
 
 @dataclass(frozen=True, eq=False)
 class Room:
-    """What a sample leaves room for: its clusters, and one more that it didn't see and whose items moved as far as can be.
+    """What a sample leaves room for: its clusters and one more, unseen, whose items all moved as far as can be.
 
     The clusters get random weights (exponential, all alike), and so does the unseen one; an edge is the mean that the
     weighted sample passes with a given chance. Of independent items of 0 or 1 this is Clopper and Pearson's edge.

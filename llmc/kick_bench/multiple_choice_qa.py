@@ -46,7 +46,7 @@ class MultipleChoiceQA:
     name: ClassVar[str] = "kick/multiple_choice_qa"
     suite: ClassVar[str] = "kick"
     dimension: ClassVar[None] = None
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     source: ClassVar[str] = "arXiv:2310.01382, section 3.1; arXiv:2009.03300"
     primary: ClassVar[str] = "acc"
     primary_at: ClassVar[Mapping[str, str]] = {"compat": "letter"}
@@ -92,7 +92,10 @@ class MultipleChoiceQA:
         )
 
     def summarise(self, scored: Sequence[Scored]) -> Mapping[str, Estimate]:
-        """Micro-averages over all questions and over each group of subjects; subjects are clusters."""
+        """Micro-averages over all questions and over each group of subjects.
+
+        Subjects are no clusters: all of them are asked, so none could have been missed.
+        """
         found = averages(scored, self.metrics)
         for group in sorted(set(GROUP.values()) & {item.stratum for item, _ in scored if item.stratum}):
             part = [each for each in scored if each.item.stratum == group]
@@ -150,7 +153,6 @@ def _item(question: Question, shots: Sequence[Question], ctx: TaskContext) -> It
             *(Ask(kind="loglikelihood", context=text, continuation=f" {letter}") for letter in LETTERS),
             Ask(kind="generate_until", context=text, max_new_tokens=max(1, n_letter)),
         ),
-        cluster=question.subject,
         stratum=GROUP[question.subject],
         question=question.text,
         gold=question.answer,

@@ -1,10 +1,12 @@
 """The room for what a sample missed: closed forms, a second route, and its size where Student's interval fails."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from bench.interval_grid import copied, hidden, patterns, passes
+from bench.interval_grid import copied, hidden, passes, patterns
 from llmc.evaluate.paired import paired_difference
 from llmc.evaluate.unseen import Room, below_zero, room_of
 
@@ -37,7 +39,7 @@ def inverted(values, counts):
 
     scale = 1 / np.sqrt((counts * values**2).sum())
     ends = scale * np.array([1e-9, 0.5, 1, 2, 4, 8, 30, 200])
-    area = sum(integrate.quad(part, a, b, limit=400)[0] for a, b in zip(ends[:-1], ends[1:], strict=True))
+    area = sum(integrate.quad(part, a, b, limit=400)[0] for a, b in itertools.pairwise(ends))
     return 0.5 - area / np.pi
 
 
