@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
-from llmc.evaluate.collapse import MIN_ITEMS
 from llmc.evaluate.estimate import Estimate, proportion
 from llmc.evaluate.panel import repetitive
 from llmc.evaluate.task import SHARE, Metric
@@ -115,9 +114,9 @@ def collapsed(found: Health, *, shown: bool, may_refuse: bool = False) -> bool:
 
 
 def estimates(found: Health, *, fell: bool) -> dict[str, Estimate]:
-    """The panel as metrics. `fell`: the answers are none; below `MIN_ITEMS` of them that is not called a collapse."""
+    """The panel as metrics."""
     if not found.n:
         return {name: Estimate(None) for name in METRICS if name != "score"}
     shares = {"valid": found.valid, "refused": found.refused, "empty": found.empty, "degenerate": found.degenerate}
     panel = {name: proportion(round(share * found.n), found.n) for name, share in shares.items()}
-    return {**panel, "collapsed": Estimate(float(fell and found.n >= MIN_ITEMS), None, found.n)}
+    return {**panel, "collapsed": Estimate(float(fell), None, found.n)}
