@@ -73,7 +73,8 @@ def rates(pattern: Pattern, n_clusters: int, size: int, correlation: float) -> D
         weights = random.standard_gamma(shapes, size=(draws, n_clusters, shapes.size)) + 1e-300
         ends = np.cumsum(weights / weights.sum(-1, keepdims=True), -1)[..., None, :-1]
         picked = (random.random((draws, n_clusters, size))[..., None] > ends).sum(-1)
-        return np.asarray(pattern.values, dtype=float)[picked]
+        found: Floats = np.asarray(pattern.values, dtype=float)[picked]
+        return found
 
     return draw
 

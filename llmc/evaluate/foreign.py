@@ -107,11 +107,13 @@ def _group(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
     row = found["groups"][name]
     counts = row.get("sample_count", {})
     members = found.get("group_subtasks", {}).get(name, [])
-    direction = next((found["higher_is_better"][task] for task in members if task in found["higher_is_better"]), {})
+    known = [found["higher_is_better"][task] for task in members if task in found["higher_is_better"]]
+    direction: Mapping[str, Any] = known[0] if known else {}
     metrics = {}
     for named, key, value, stderr in _numbers(row):
-        half = None if stderr is None else 1.959963984540054 * stderr
-        estimate = Estimate(finite(value), stderr, counts.get(key, 0), half and (value - half, value + half))
+        half = 1.959963984540054 * (stderr or 0.0)
+        edges = None if stderr is None else (value - half, value + half)
+        estimate = Estimate(finite(value), stderr, counts.get(key, 0), edges)
         metrics[named] = _declared(key, value, "statistic", bool(direction.get(key.partition(",")[0], True))).facts(
             estimate
         )

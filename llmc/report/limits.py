@@ -149,10 +149,10 @@ def _drift(pair: TaskPair, rule: Rule, joined: Joined, shared: float) -> list[_L
         mean = cluster_mean(values, np.arange(values.size))
         assert mean is not None
         low, high = _with_room(values, mean.edges(confidence), confidence)
-        strict = _with_room(values, mean.edges(shared), shared)
+        least, _ = _with_room(values, mean.edges(shared), shared)
         what, limit = f"mean divergence over {over}", rule.max_mean_nats
         limits.append(
-            _Limit(what=what, limit=limit, unit=" nats", value=mean.value, low=low, high=high, strict_low=strict[0])
+            _Limit(what=what, limit=limit, unit=" nats", value=mean.value, low=low, high=high, strict_low=least)
         )
     if rule.max_p99_nats is not None:
         low, high = quantile_interval(values, 0.99, confidence) or (None, None)
