@@ -1,6 +1,7 @@
 """How often a loss of exactly the tolerance is called kept, and how often no change is: the interval, over a grid.
 
 PYTHONPATH=. python bench/interval_grid.py size [--screen 500] [--draws 4000] [--items 50,100,200,500,1000]
+                                              [--clusters 1,2,5,10,30]
 PYTHONPATH=. python bench/interval_grid.py power
 PYTHONPATH=. python bench/interval_grid.py hidden
 """
@@ -55,7 +56,7 @@ def copied(pattern: Pattern, n_clusters: int, size: int, correlation: float) -> 
 
     def draw(random: np.random.Generator, draws: int) -> Floats:
         values, chances = np.asarray(pattern.values, dtype=float), pattern.chances
-        own = random.choice(values, p=chances, size=(draws, n_clusters, size))
+        own: Floats = random.choice(values, p=chances, size=(draws, n_clusters, size))
         if size == 1 or correlation == 0:
             return own
         shared = random.choice(values, p=chances, size=(draws, n_clusters, 1))
@@ -72,7 +73,8 @@ def rates(pattern: Pattern, n_clusters: int, size: int, correlation: float) -> D
         weights = random.standard_gamma(shapes, size=(draws, n_clusters, shapes.size)) + 1e-300
         ends = np.cumsum(weights / weights.sum(-1, keepdims=True), -1)[..., None, :-1]
         picked = (random.random((draws, n_clusters, size))[..., None] > ends).sum(-1)
-        return np.asarray(pattern.values, dtype=float)[picked]
+        found: Floats = np.asarray(pattern.values, dtype=float)[picked]
+        return found
 
     return draw
 
@@ -126,13 +128,13 @@ def _tango(gained: Any, lost: Any, n: Any, theta: Any) -> Floats:
         return np.asarray((gained - lost - n * theta) / np.sqrt(variance))
 
 
-def size_table(items: list[int], screen: int, draws: int) -> None:
+def size_table(items: list[int], sizes: list[int], screen: int, draws: int) -> None:
     """The worst share over patterns, margins and kinds of correlation, drawn again for the `KEEP_WORST` worst ones."""
     random = np.random.default_rng(0)
     print("| items | a cluster | correlation | binary before | now | graded before | now | worst pattern now |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for n in items:
-        for size in SIZES:
+        for size in sizes:
             for correlation in CORRELATIONS if size > 1 else (0.0,):
                 if n // size >= MIN_CLUSTERS:
                     print(_row(random, n, size, correlation, screen, draws), flush=True)
@@ -162,7 +164,7 @@ def _row(random: np.random.Generator, n: int, size: int, correlation: float, scr
 
 
 def _again(random: np.random.Generator, draw: Draw, margin: float, binary: bool, draws: int) -> list[float]:
-    found = [passes(draw(random, part), margin, binary=binary) for part in [500] * (draws // 500)]
+    found = [passes(draw(random, part), margin, binary=binary) for part in [min(draws, 500)] * max(draws // 500, 1)]
     return [float(np.mean([each[rule] for each in found])) for rule in (0, 1)]
 
 
@@ -205,11 +207,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("table", choices=("size", "power", "hidden"))
     parser.add_argument("--items", default="50,100,200,500,1000")
+    parser.add_argument("--clusters", default=",".join(map(str, SIZES)))
     parser.add_argument("--screen", type=int, default=500)
     parser.add_argument("--draws", type=int, default=4000)
     asked = parser.parse_args()
     if asked.table == "size":
-        size_table([int(n) for n in asked.items.split(",")], asked.screen, asked.draws)
+        items, sizes = ([int(n) for n in text.split(",")] for text in (asked.items, asked.clusters))
+        size_table(items, sizes, asked.screen, asked.draws)
     else:
         {"power": power_table, "hidden": hidden_table}[asked.table](asked.draws)
 

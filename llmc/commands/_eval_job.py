@@ -350,7 +350,10 @@ def _add_foreign(
     results: dict[str, Any],
 ) -> None:
     lm = backend if isinstance(backend, Engine) else backend.lm  # type: ignore[attr-defined]
-    for name, part in foreign.evaluate(lm, names, manager, job.limit, job.seed, chat=bool(job.chat)).items():
+    found = foreign.evaluate(lm, names, manager, job.limit, job.seed, chat=bool(job.chat))
+    if found.groups:
+        results["groups"] = found.groups
+    for name, part in found.tasks.items():
         writer.write_samples(name, part.samples)
         manifest["tasks"] = {**manifest["tasks"], name: part.described}
         results["tasks"][name] = part.results

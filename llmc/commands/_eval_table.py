@@ -32,6 +32,10 @@ def table(results: Mapping[str, Any], width: int | None = None) -> str:
         ):
             cells = (metric, shown(each), interval(each), str(each["n"]))
             lines.append((name if i == 0 else "", cells, note(task) if i == 0 else ""))
+    for name, group in results.get("groups", {}).items():
+        for i, (metric, each) in enumerate(group["metrics"].items()):
+            cells = (metric, shown(each), interval(each), str(each["n"]))
+            lines.append((name if i == 0 else "", cells, f"group of {len(group['tasks'])}" if i == 0 else ""))
     for name, dimension in results.get("dimensions", {}).items():
         lines.append((name, ("score of 100", number(dimension["score"]), "", ""), ""))
     text = io.StringIO()
@@ -94,7 +98,7 @@ def note(task: Mapping[str, Any]) -> str:
 
 
 def at_floor(task: Mapping[str, Any]) -> str | None:
-    """Words for a score that shows no ability: not above guessing, or no free answer right; None for any other.
+    """Words for a score that shows no ability: not above guessing, below it, or no free answer right; else None.
 
     The interval decides for choices. A trust task's score is of no probability; its channel by likelihood is looked at.
     """
@@ -104,6 +108,8 @@ def at_floor(task: Mapping[str, Any]) -> str | None:
             continue
         chance, edges = each.get("chance"), each["ci95"]
         if chance is not None and edges is not None:
+            if edges[1] < chance:
+                return f"below chance ({chance:.0%}): reversed or broken"
             return f"at chance ({chance:.0%})" if edges[0] <= chance else None
         if each["kind"] == "proportion" and each["value"] == 0:
             return "nothing right"

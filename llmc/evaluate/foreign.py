@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -62,6 +63,14 @@ def find(names: Sequence[str], folders: Sequence[Path], ours: Iterable[str] = ()
     return manager
 
 
+class Found(NamedTuple):
+    """What lm-eval tasks came to."""
+
+    tasks: dict[str, Foreign]
+    groups: dict[str, dict[str, Any]]
+    """Groups that sum up their tasks, with lm-eval's own numbers: name to `tasks` and `metrics`."""
+
+
 def missing_data(names: Sequence[str], manager: Any) -> dict[str, UserError]:
     """The tasks among `names` that can't be asked, each with the reason: their data are read, nobody is asked."""
     from lm_eval.tasks import get_task_dict
@@ -96,36 +105,63 @@ def _sentences(names: Sequence[str]) -> Iterator[None]:
             f"the data of {', '.join(names)} can't be read: {str(error).splitlines()[0]}",
             hint="download the dataset first, or name a local one in the task's file and give its folder",
         ) from error
+    except ValueError as error:
+        if not str(error).startswith("Duplicate task"):
+            raise
+        raise UserError(f"{', '.join(names)}: {error}", hint="ask for them in runs of their own") from error
 
 
 def evaluate(
     lm: Any, names: Sequence[str], manager: Any, limit: int | None, seed: int, *, chat: bool = False
-) -> dict[str, Foreign]:
-    """Run lm-eval tasks by name; `manager` is what `find` found them in.
+) -> Found:
+    """Run lm-eval tasks and groups by name; `manager` is what `find` found them in.
 
+    Values and errors are `lm_eval.simple_evaluate`'s, its bootstrapped errors (of medians, corpus scores) too.
     `chat`: lm-eval's `apply_chat_template` with examples as turns; its own default, and ours, is plain text.
     """
     import lm_eval
 
     with _sentences(names):
         found = lm_eval.simple_evaluate(
-            model=lm, tasks=list(names), task_manager=manager, limit=limit, log_samples=True, bootstrap_iters=0,
+            model=lm, tasks=list(names), task_manager=manager, limit=limit, log_samples=True,
             random_seed=seed, numpy_random_seed=seed, torch_random_seed=seed, fewshot_random_seed=seed,
             apply_chat_template=chat, fewshot_as_multiturn=chat,
         )  # fmt: skip
-    return {name: _task(name, found) for name in found["samples"]}
+    tasks = {name: _task(name, found) for name in found["samples"]}
+    return Found(tasks, {name: _group(name, found) for name in found.get("groups", {})})
+
+
+def _group(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    """A group's row: each aggregated metric, by lm-eval's weights and with its pooled error."""
+    row = found["groups"][name]
+    counts = row.get("sample_count", {})
+    members = found.get("group_subtasks", {}).get(name, [])
+    known = [found["higher_is_better"][task] for task in members if task in found["higher_is_better"]]
+    direction: Mapping[str, Any] = known[0] if known else {}
+    metrics = {}
+    for named, key, value, stderr in _numbers(row):
+        half = 1.959963984540054 * (stderr or 0.0)
+        edges = None if stderr is None else (value - half, value + half)
+        estimate = Estimate(finite(value), stderr, counts.get(key, 0), edges)
+        metrics[named] = _declared(key, value, "statistic", bool(direction.get(key.partition(",")[0], True))).facts(
+            estimate
+        )
+    return {"suite": SUITE, "tasks": list(members), "metrics": metrics}
 
 
 def _task(name: str, found: Mapping[str, Any]) -> Foreign:
     config = found["configs"][name]
     higher = found.get("higher_is_better", {}).get(name, {})
-    metrics = _numbers(found["results"][name])
-    # One line a document: the first filter's, which is the one that lm-eval shows first.
-    first = {each["doc_id"]: each for each in reversed(found["samples"][name])}
-    documents = [first[doc_id] for doc_id in sorted(first)]
-    lines = [_line(document, config, list(metrics)) for document in documents]
+    numbers = _numbers(found["results"][name])
+    # lm-eval has a line a document and filter; ours is the first filter's, with the marks of all.
+    filtered: dict[Any, list[Mapping[str, Any]]] = {}
+    for each in found["samples"][name]:
+        filtered.setdefault(each["doc_id"], []).append(each)
+    keys_of = {named: key for named, key, _, _ in numbers}
+    lines = [_line(filtered[doc_id], config, keys_of) for doc_id in sorted(filtered)]
     metrics_found = {
-        metric: _metric(metric, value, lines, bool(higher.get(metric, True))) for metric, value in metrics.items()
+        named: _metric(key, value, stderr, [line["marks"][named] for line in lines], higher)
+        for named, key, value, stderr in numbers
     }
     answers = [[Answer(text=each) for each in _texts(line["answer"])] for line in lines]
     marked = [
@@ -152,7 +188,7 @@ def _task(name: str, found: Mapping[str, Any]) -> Foreign:
         "suite": SUITE,
         "dimension": None,
         "version": int(float(version)),
-        "primary": next(iter(metrics)),
+        "primary": numbers[0][0],
         "metrics": metrics_found,
         "panel": shares,
         "collapsed": collapsed(shares, options),
@@ -162,34 +198,51 @@ def _task(name: str, found: Mapping[str, Any]) -> Foreign:
     return Foreign(described, results, lines)
 
 
-def _numbers(results: Mapping[str, Any]) -> dict[str, float]:
-    """Metric to value, of each metric the first filter's."""
-    found: dict[str, float] = {}
+def _numbers(results: Mapping[str, Any]) -> list[tuple[str, str, float, float | None]]:
+    """Each metric of each filter: our name for it, lm-eval's `metric,filter`, its value and its error.
+
+    Where there is one filter its name says nothing and is left out.
+    """
+    found = []
     for key, value in results.items():
-        metric, comma, _ = key.partition(",")
+        metric, comma, by = key.partition(",")
         if comma and not metric.endswith("_stderr") and isinstance(value, int | float):
-            found.setdefault(metric, float(value))
-    return found
+            error = results.get(f"{metric}_stderr,{by}")
+            found.append((key, float(value), finite(float(error)) if isinstance(error, int | float) else None))
+    single = len({key.partition(",")[2] for key, _, _ in found}) == 1
+    return [(key.partition(",")[0] if single else key, key, value, error) for key, value, error in found]
 
 
-def _metric(name: str, value: float, lines: Sequence[Mapping[str, Any]], higher: bool) -> dict[str, Any]:
-    """The metric with our own error where it is a mean of marks; without one where it is something else."""
-    marks = [line["marks"][name] for line in lines if line["marks"].get(name) is not None]
+def _metric(
+    key: str, value: float, stderr: float | None, given: Sequence[float | None], higher: Mapping[str, Any]
+) -> dict[str, Any]:
+    """lm-eval's value and error, with our interval where the value is a mean of marks."""
+    marks = [mark for mark in given if mark is not None]
     binary = set(marks) <= {0.0, 1.0}
     ours = rate(marks, range(len(marks))) if binary else mean(marks)
     is_mean = ours.value is not None and abs(ours.value - value) < 1e-9
-    estimate = ours if is_mean else Estimate(finite(value), None, len(lines))
     kind: Literal["proportion", "mean", "statistic"] = (
         "proportion" if is_mean and binary else "mean" if is_mean else "statistic"
     )
-    least, greatest = _RANGES.get(name, (None, None))
+    if is_mean:
+        estimate = replace(ours, value=value, stderr=ours.stderr if stderr is None else stderr)
+    else:
+        estimate = Estimate(finite(value), stderr, len(given))
+    return _declared(key, value, kind, bool(higher.get(key.partition(",")[0], True))).facts(estimate)
+
+
+def _declared(key: str, value: float, kind: Literal["proportion", "mean", "statistic"], higher: bool) -> Metric:
+    least, greatest = _RANGES.get(key.partition(",")[0], (None, None))
     # A task may call a metric of its own by one of these names.
     fits = (least is None or value >= least) and (greatest is None or value <= greatest)
-    known = (least, greatest) if fits else None
-    return Metric(direction="higher" if higher else "lower", kind=kind, range=known).facts(estimate)
+    return Metric(direction="higher" if higher else "lower", kind=kind, range=(least, greatest) if fits else None)
 
 
-def _line(document: Mapping[str, Any], config: Mapping[str, Any], metrics: Sequence[str]) -> dict[str, Any]:
+def _line(
+    filtered: Sequence[Mapping[str, Any]], config: Mapping[str, Any], metrics: Mapping[str, str]
+) -> dict[str, Any]:
+    """A document's line from lm-eval's, one a filter; `metrics`: our name of each to lm-eval's `metric,filter`."""
+    document = filtered[0]
     arguments = [tuple(each) for each in _in_order(document["arguments"])]
     kind = config["output_type"]
     chosen: dict[str, Any] = {"choice": None, "options": None, "loglikelihoods": None, "answer": None}
@@ -201,7 +254,11 @@ def _line(document: Mapping[str, Any], config: Mapping[str, Any], metrics: Seque
         texts = [str(each) for each in document["resps"][0]]
         chosen["answer"] = texts[0] if len(texts) == 1 else texts
     prompt = str(arguments[0][0])
-    marks = {metric: _mark(document.get(metric)) for metric in metrics}
+    by_filter = {str(each.get("filter", "none")): each for each in filtered}
+    marks = {}
+    for named, key in metrics.items():
+        metric, _, by = key.partition(",")
+        marks[named] = _mark(by_filter.get(by, {}).get(metric))
     return {
         "id": f"{document['doc_id']:06d}",
         "cluster": None,

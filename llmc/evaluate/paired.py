@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 from llmc.errors import UserError
 from llmc.evaluate.intervals import ClusterMean, Codes, Floats, cluster_mean
@@ -16,7 +16,6 @@ from llmc.evaluate.tango import tango_interval, tango_p_of_loss
 from llmc.evaluate.unseen import Room, room_of
 
 Route = Literal["tango and cluster-t", "cluster-t", "mean of tasks", "unpaired"]
-_HALVINGS = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,9 +197,7 @@ def _recovered(
     return centre - math.sqrt(below), centre + math.sqrt(above)
 
 
-def interval_at(
-    difference: Difference, confidence: float, factor: float = 1.0
-) -> tuple[float | None, float | None]:
+def interval_at(difference: Difference, confidence: float, factor: float = 1.0) -> tuple[float | None, float | None]:
     """The deciding interval at another confidence, and of `factor` times as many items of the same kinds.
 
     An unpaired one is scaled as a normal interval's.
@@ -227,7 +224,7 @@ def p_of_loss(difference: Difference, margin: float) -> float | None:
     """
     d = difference
     if d.route not in ("tango and cluster-t", "cluster-t") or (d.stderr == 0 and d.gained is None):
-        return _p_by_halving(d, margin)
+        return _p_at_the_edge(d, margin)
     student = ClusterMean(d.value, d.stderr, d.n, d.n_clusters, d.deff).p_below(-margin)
     if student is None:
         return None
@@ -242,22 +239,22 @@ def p_of_loss(difference: Difference, margin: float) -> float | None:
     return max(p_values)
 
 
-def _p_by_halving(difference: Difference, margin: float) -> float | None:
+def _p_at_the_edge(difference: Difference, margin: float) -> float | None:
     """The p-value at which the upper edge meets -margin."""
     if difference.high is None:
         return None
     if difference.value >= -margin:
         return 1.0
-    log_low, log_high = math.log(1e-12), math.log(0.5)
-    for _ in range(_HALVINGS):
-        middle = (log_low + log_high) / 2
-        _, high = interval_at(difference, 1 - 2 * math.exp(middle))
+    least = math.log(1e-12)
+
+    def beyond(log_p: float) -> float:
+        _, high = interval_at(difference, 1 - 2 * math.exp(log_p))
         assert high is not None
-        if high < -margin:
-            log_high = middle
-        else:
-            log_low = middle
-    return math.exp(log_high)
+        return high + margin
+
+    if beyond(least) < 0:
+        return math.exp(least)
+    return math.exp(float(optimize.brentq(beyond, least, math.log(0.5), xtol=1e-6)))
 
 
 def _z(confidence: float) -> float:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from llmc.evaluate.collapse import MIN_ITEMS
 from llmc.evaluate.endings import says_something
+from llmc.evaluate.intervals import share_interval
 from llmc.evaluate.task import FLAGS, Answer, Marked
 
 MIN_WORDS = 16
@@ -14,11 +16,9 @@ MIN_CHARACTERS = 64
 LOOP = 0.5
 """A text goes in circles when fewer than this share of its 4-grams are different ones."""
 BROKEN = 0.5
-"""Share of answers that are empty, unparsed or going in circles, from which on a task has collapsed."""
+"""Share of answers shown to be empty, unparsed or going in circles, from which on a task has collapsed."""
 ONE_OPTION = 0.9
-"""Share of answers that name the same option, from which on a task has collapsed."""
-MIN_ITEMS = 20
-"""Fewer items can't show a collapse."""
+"""Share of answers shown to name the same option, from which on a task has collapsed."""
 
 
 def repetitive(text: str) -> bool:
@@ -74,9 +74,17 @@ def option_shares(marked: Sequence[Marked]) -> dict[str, float] | None:
 
 
 def collapsed(share: Mapping[str, float | int | None], options: Mapping[str, float] | None) -> bool:
-    """Whether the answers are so broken that no score of theirs means anything."""
-    if (share["n"] or 0) < MIN_ITEMS:
+    """Whether the answers are so broken that no score of theirs means anything: shown by a 95 % interval of the share.
+
+    Fewer than `collapse.MIN_ITEMS` items never show it.
+    """
+    n = int(share["n"] or 0)
+    if n < MIN_ITEMS:
         return False
     broken = share["collapsed"]
-    one = options is not None and len(options) > 1 and max(options.values()) >= ONE_OPTION
-    return one or (broken is not None and broken >= BROKEN)
+    one = options is not None and len(options) > 1 and _at_least(max(options.values()), n) >= ONE_OPTION
+    return one or (broken is not None and _at_least(broken, n) >= BROKEN)
+
+
+def _at_least(share: float, n: int) -> float:
+    return share_interval(round(share * n), n)[0]

@@ -1,4 +1,4 @@
-"""How small a change this many items could have shown, and how many items a question needs, by the rule that decides."""
+"""How small a change these items could have shown, and how many a question needs, by the rule that decides."""
 
 from __future__ import annotations
 

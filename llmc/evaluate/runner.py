@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from llmc.errors import UserError
 from llmc.evaluate.backend import Backend
+from llmc.evaluate.collapse import MIN_ITEMS
 from llmc.evaluate.estimate import Estimate
 from llmc.evaluate.journal import Journal
 from llmc.evaluate.panel import collapsed, flags_of, option_shares, panel
@@ -147,7 +148,9 @@ def summary(
         "metrics": metrics,
         "panel": shares,
         # A task that judges its own collapse (it knows of likelihoods and control questions) is believed.
-        "collapsed": bool(estimates["collapsed"].value) if "collapsed" in estimates else collapsed(shares, options),
+        "collapsed": bool(estimates["collapsed"].value) and len(rows) >= MIN_ITEMS
+        if "collapsed" in estimates
+        else collapsed(shares, options),
         "notes": [*getattr(task, "notes", ()), *getattr(task, "remarks", lambda rows: ())(rows)],
         "options": options,
     }

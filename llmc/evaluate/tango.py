@@ -32,7 +32,7 @@ def tango_statistic(gained: float, lost: float, n: float, theta: float) -> float
 
 
 def tango_interval(
-    gained: float, lost: float, n: float, confidence: float = 0.95, *, df: int | None = None
+    gained: float, lost: float, n: float, confidence: float = 0.95, *, df: float | None = None
 ) -> tuple[float, float]:
     """Both edges of the two-sided interval of (gained - lost) / n; never of width 0.
 
@@ -47,7 +47,7 @@ def tango_interval(
     return _solve(gained, lost, n, (-1.0, observed), q), _solve(gained, lost, n, (observed, 1.0), -q)
 
 
-def tango_p_of_loss(gained: float, lost: float, n: float, margin: float, *, df: int | None = None) -> float:
+def tango_p_of_loss(gained: float, lost: float, n: float, margin: float, *, df: float | None = None) -> float:
     """The one-sided p-value against H0: the loss is at most `margin` (in [0, 1]); small when it is larger."""
     statistic = tango_statistic(gained, lost, n, -margin)
     return float(stats.norm.cdf(statistic) if df is None else stats.t.cdf(statistic, df))

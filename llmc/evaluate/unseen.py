@@ -15,7 +15,7 @@ _STEPS = 100
 
 @dataclass(frozen=True, eq=False)
 class Room:
-    """What a sample leaves room for: its clusters, and one more that it didn't see and whose items moved as far as can be.
+    """What a sample leaves room for: its clusters and one more, unseen, whose items all moved as far as can be.
 
     The clusters get random weights (exponential, all alike), and so does the unseen one; an edge is the mean that the
     weighted sample passes with a given chance. Of independent items of 0 or 1 this is Clopper and Pearson's edge.
@@ -92,7 +92,7 @@ def below_zero(values: Floats, counts: Floats | float = 1.0) -> Floats:
     """The chance that a sum of `values`, each times a random weight, is at most 0. Shapes: (..., k) to (...).
 
     Weights are gamma-distributed with shape `counts` (exponential for 1). Some value must be below 0 and some above.
-    Saddlepoint approximation, within 2 % of the exact chance and above it where one value rules the sum.
+    Saddlepoint approximation, within 3 % of the exact chance and above it where one value rules the sum.
     Source: Lugannani & Rice 1980 (Advances in Applied Probability 12:475).
     """
     low = (1 - 1e-10) / np.minimum(values.min(axis=-1), -1e-300)

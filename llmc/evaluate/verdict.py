@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from llmc.errors import UserError
+from llmc.evaluate.collapse import MIN_ITEMS
 from llmc.evaluate.holm import holm_stands
 from llmc.evaluate.paired import Difference, p_of_loss
 from llmc.evaluate.power import items_needed, smallest_detectable
@@ -16,7 +17,7 @@ CODES: tuple[Code, ...] = ("collapsed", "lost", "not-compared", "undecided", "ga
 """Worst first: the order of every table."""
 Why = Literal[
     "clear", "measurably lower", "through silence", "too few items", "too few clusters", "no interval", "neither",
-    "after Holm", "collapsed elsewhere", "at chance", "no margin", "collapsed", "not compared",
+    "after Holm", "collapsed elsewhere", "at chance", "below chance", "no margin", "collapsed", "not compared",
 ]  # fmt: skip
 
 
@@ -24,7 +25,7 @@ Why = Literal[
 class Limits:
     """What the policy asks of the evidence before anything may be called kept or lost."""
 
-    min_items: int = 100
+    min_items: int = MIN_ITEMS
     min_clusters: int = 10
     holm: bool = True
 
@@ -55,6 +56,8 @@ class Evidence:
     """The model collapsed on at least half of its tasks: then nothing it scores is evidence."""
     at_chance: bool = False
     """Dense itself isn't shown to be above chance, so there is nothing that could be lost."""
+    below_chance: bool = False
+    """Dense itself is shown to be below chance, which guessing isn't: its marks are reversed, or it is broken."""
     min_items: int | None = None
     """Overrides the limit for this row."""
 
@@ -140,6 +143,8 @@ def _too_little(row: Evidence, d: Difference, limits: Limits) -> Why | None:
         return "too few clusters"
     if d.low is None or d.high is None:
         return "no interval"
+    if row.below_chance:
+        return "below chance"
     if row.at_chance:
         return "at chance"
     if row.margin is None or row.margin <= 0:

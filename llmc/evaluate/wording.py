@@ -219,6 +219,7 @@ def too_little(row: Evidence, verdict: Verdict, limits: Limits) -> str | None:
         "after Holm": "it looks lost alone, but not when all rows of this rule are counted as tries",
         "collapsed elsewhere": f"the model collapsed on {row.collapsed_elsewhere}, so this is no evidence",
         "at chance": "dense itself is not shown to be better than chance, so there is nothing to lose",
+        "below chance": "dense itself is shown to be below chance: its marks are reversed, or it is broken",
         "no margin": "no loss small enough to allow can be named",
     }
     return reasons.get(verdict.why)

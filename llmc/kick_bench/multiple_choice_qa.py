@@ -99,7 +99,10 @@ class MultipleChoiceQA:
         )
 
     def summarise(self, scored: Sequence[Scored]) -> Mapping[str, Estimate]:
-        """Micro-averages over all questions and over each group of subjects; subjects are clusters."""
+        """Micro-averages over all questions and over each group of subjects.
+
+        Subjects are no clusters: all of them are asked, so none could have been missed.
+        """
         found = averages(scored, self.metrics)
         for group in sorted(set(GROUP.values()) & {item.stratum for item, _ in scored if item.stratum}):
             part = [each for each in scored if each.item.stratum == group]
@@ -176,7 +179,6 @@ def _item(question: Question, shots: Sequence[Question], ctx: TaskContext) -> It
             *(Ask(kind="loglikelihood", context=text, continuation=f"{glue(ctx)}{letter}") for letter in LETTERS),
             Ask(kind="generate_until", context=text, max_new_tokens=max(1, n_letter)),
         ),
-        cluster=question.subject,
         stratum=GROUP[question.subject],
         question=question.text,
         gold=question.answer,

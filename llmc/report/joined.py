@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -123,7 +123,7 @@ class Joined:
             found = self.measured(pair.name)
             levels = found.dense, found.compressed
         states = [
-            _state(result, level, facts, not_finite=samples.not_finite > 0)
+            _state(pair, result, level, facts, not_finite=samples.not_finite > 0)
             for result, level, samples in (
                 (pair.dense_result, levels[0], pair.dense),
                 (pair.other_result, levels[1], pair.other),
@@ -132,7 +132,8 @@ class Joined:
         chance = facts.chance
         if chance is not None and facts.direction == "lower":
             chance = 1 - chance if 0 <= chance <= 1 else None
-        return collapse_reason(states[0], states[1], chance, self.policy.collapse.limits())
+        limits = replace(self.policy.collapse.limits(), min_items=self.policy.stats.min_items)
+        return collapse_reason(states[0], states[1], chance, limits)
 
 
 def join(dense: Run, other: Run, policy: Policy, noise: Run | None = None) -> Joined:
@@ -156,11 +157,15 @@ def join(dense: Run, other: Run, policy: Policy, noise: Run | None = None) -> Jo
     )
 
 
-def _state(result: TaskResult, level: Level | None, facts: MetricFacts, *, not_finite: bool) -> AnswerState:
+def _state(
+    pair: TaskPair, result: TaskResult, level: Level | None, facts: MetricFacts, *, not_finite: bool
+) -> AnswerState:
     value, low, high = (None, None, None) if level is None else astuple(level.turned(facts))
-    perplexity = next((m.value for name, m in result.metrics.items() if "perplexity" in name and m.value), None)
+    perplexity = next((m.ci95 for name, m in result.metrics.items() if "perplexity" in name and m.ci95), None)
     panel = result.panel
     return AnswerState(
+        n=pair.n_paired,
+        n_groups=np.unique(pair.clusters).size,
         low=low,
         value=value,
         high=high,

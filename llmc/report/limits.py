@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from llmc.errors import UserError
 from llmc.evaluate.intervals import cluster_mean, quantile_interval
 from llmc.evaluate.paired import Difference, interval_at, paired_difference
+from llmc.evaluate.unseen import room_of
 from llmc.evaluate.verdict import CODES, Verdict, decide_limit
 from llmc.report.comparison import Row
 from llmc.report.joined import Joined
@@ -146,12 +148,11 @@ def _drift(pair: TaskPair, rule: Rule, joined: Joined, shared: float) -> list[_L
         # Items, not clusters: a stored divergence does not say which items share a document.
         mean = cluster_mean(values, np.arange(values.size))
         assert mean is not None
-        low, high = mean.edges(confidence) or (None, None)
-        strict = mean.edges(shared)
+        low, high = _with_room(values, mean.edges(confidence), confidence)
+        least, _ = _with_room(values, mean.edges(shared), shared)
         what, limit = f"mean divergence over {over}", rule.max_mean_nats
-        strict_low = None if strict is None else strict[0]
         limits.append(
-            _Limit(what=what, limit=limit, unit=" nats", value=mean.value, low=low, high=high, strict_low=strict_low)
+            _Limit(what=what, limit=limit, unit=" nats", value=mean.value, low=low, high=high, strict_low=least)
         )
     if rule.max_p99_nats is not None:
         low, high = quantile_interval(values, 0.99, confidence) or (None, None)
@@ -163,6 +164,19 @@ def _drift(pair: TaskPair, rule: Rule, joined: Joined, shared: float) -> list[_L
             _Limit(what=what, limit=limit, unit=" nats", value=value, low=low, high=high, strict_low=strict_low)
         )
     return limits
+
+
+def _with_room(
+    values: NDArray[np.float64], edges: tuple[float, float] | None, confidence: float
+) -> tuple[float | None, float | None]:
+    """Student's edges, no nearer than those that leave room for one more item as far off as the farthest seen.
+
+    Divergences are skewed: most are small and a few rule the mean.
+    """
+    room = room_of(values, np.arange(values.size), None)
+    if edges is None or room is None:
+        return edges or (None, None)
+    return room.low(1 - confidence, edges[0]), room.high(1 - confidence, edges[1])
 
 
 def _asked(rule: Rule) -> str:

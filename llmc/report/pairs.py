@@ -222,9 +222,7 @@ def measure(pair: TaskPair, metric: str, confidence: float) -> Measured:
     if dense.size:
         # A gap's mark is twice a share, with the sign of its group.
         reach = 2 * largest if largest is not None and facts.kind == "gap" else largest
-        found = paired_difference(
-            turned[0], turned[1], clusters, confidence=confidence, largest=largest, reach=reach
-        )
+        found = paired_difference(turned[0], turned[1], clusters, confidence=confidence, largest=largest, reach=reach)
     return Measured(
         difference=found,
         dense=levels[0],

@@ -91,6 +91,8 @@ class _Base:
     by_chance: bool
     at_chance: bool
     """Dense is not shown to be above `nothing`."""
+    below_chance: bool = False
+    """Dense is shown to be below chance."""
 
 
 def gather(joined: Joined, subject: Subject, asked: Asked, rule: Rule, *, error_place: str | None = None) -> Found:
@@ -121,6 +123,7 @@ def gather(joined: Joined, subject: Subject, asked: Asked, rule: Rule, *, error_
         collapsed_elsewhere=next((task for task in joined.collapses if task not in subject.tasks), None),
         broken_model=joined.broken,
         at_chance=base is not None and base.at_chance,
+        below_chance=base is not None and base.below_chance,
         min_items=asked.min_items,
     )
     return Found(subject=subject, evidence=evidence, unit=unit, notes=tuple(notes))
@@ -231,6 +234,7 @@ def _base(joined: Joined, tasks: Sequence[str], weights: Sequence[float], metric
         nothing=sum(w * level.nothing for w, level in zip(share, known, strict=True)),
         by_chance=all(level.by_chance for level in known),
         at_chance=all(level.at_chance for level in known),
+        below_chance=all(level.below_chance for level in known),
     )
 
 
@@ -258,4 +262,5 @@ def _levels(joined: Joined, pairs: Sequence[TaskPair], metric: str) -> Iterator[
                 nothing=nothing,
                 by_chance=facts.chance is not None,
                 at_chance=turned.low is not None and turned.low <= nothing,
+                below_chance=facts.chance is not None and turned.high is not None and turned.high < nothing,
             )

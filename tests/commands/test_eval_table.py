@@ -19,7 +19,7 @@ def metric(value, edges=None, chance=None, direction="higher", kind="proportion"
     [
         (task(acc=metric(0.26, (0.23, 0.29), 0.25)), "at chance (25%)"),
         (task(acc=metric(0.31, (0.27, 0.35), 0.25)), None),
-        (task(acc=metric(0.10, (0.08, 0.12), 0.25)), "at chance (25%)"),  # below guessing is no ability either
+        (task(acc=metric(0.10, (0.08, 0.12), 0.25)), "below chance (25%): reversed or broken"),
         (task(acc=metric(0.0, (0.0, 0.01))), "nothing right"),
         (task(acc=metric(0.0, (0.0, 0.01), direction="lower")), None),
         (task(acc=metric(None)), None),

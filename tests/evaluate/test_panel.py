@@ -39,10 +39,19 @@ def test_shares_of_answers_that_have_no_text_are_unknown_not_zero():
 
 
 def test_a_task_collapses_when_half_its_answers_are_none_or_one_option_takes_all():
+    """Shown by Wilson's interval: 118 of 200 are more than half, 189 of 200 more than 90 %; 100 items at least."""
     good = dict.fromkeys(FLAGS, False)
-    half = panel([good, {**good, "empty": True}] * 15, has_texts=True)
-    assert collapsed(half, None) and not collapsed(panel([good] * 30, has_texts=True), None)
-    assert not collapsed(panel([{**good, "empty": True}] * 5, has_texts=True), None)  # too few to tell
-    one = [Marked(marks={}, choice=0, options=("x", "y"))] * 28 + [Marked(marks={}, choice=1, options=("x", "y"))] * 2
-    assert option_shares(one) == pytest.approx({"A": 28 / 30, "B": 2 / 30})
-    assert collapsed(panel([good] * 30, has_texts=False), option_shares(one))
+    empty = {**good, "empty": True}
+
+    def broken(n_empty, n):
+        return collapsed(panel([empty] * n_empty + [good] * (n - n_empty), has_texts=True), None)
+
+    assert broken(118, 200) and not broken(113, 200) and not broken(0, 200)
+    assert not broken(99, 99) and broken(100, 100)
+
+    def options(first):
+        marked = [Marked(marks={}, choice=int(i >= first), options=("x", "y")) for i in range(200)]
+        assert option_shares(marked) == pytest.approx({"A": first / 200, "B": 1 - first / 200})
+        return collapsed(panel([good] * 200, has_texts=False), option_shares(marked))
+
+    assert options(189) and not options(185)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bench.interval_grid import passes
 from llmc.evaluate.paired import mean_of_differences, paired_difference
 from llmc.evaluate.power import items_needed, smallest_detectable
 
@@ -29,12 +30,10 @@ def test_that_many_items_settle_it_in_80_percent(gained, lost, margin):
     """The counts drawn again with as many items as asked for: kept, or lost where the change is beyond the margin."""
     n = 1000
     asked = items_needed(difference(gained, lost, n), margin)
-    tables = np.random.default_rng(0).multinomial(asked, [gained / n, lost / n, 1 - (gained + lost) / n], size=600)
-    settled = 0
-    for b, c, _ in tables:
-        found = difference(int(b), int(c), asked)
-        settled += found.low > -margin if lost - gained < n * margin else found.high < -margin
-    assert settled / 600 == pytest.approx(0.80, abs=0.07)
+    chances = [gained / n, lost / n, 1 - (gained + lost) / n]
+    change = np.random.default_rng(0).choice([1.0, -1.0, 0.0], p=chances, size=(400, asked, 1))
+    sign = 1 if lost - gained < n * margin else -1  # lost is kept of the swapped runs, at minus the margin
+    assert passes(sign * change, sign * margin, binary=True)[1].mean() == pytest.approx(0.80, abs=0.07)
 
 
 def test_a_change_on_the_margin_is_never_settled():
@@ -66,9 +65,8 @@ def test_the_smallest_detectable_change_is_found_in_80_percent(n):
     change = smallest_detectable(difference(flips, flips, n))
     assert change == pytest.approx(2.80 * np.sqrt(flip_rate / n), rel=0.06)
     shares = [(flip_rate - change) / 2, (flip_rate + change) / 2]
-    tables = np.random.default_rng(n).multinomial(n, [*shares, 1 - flip_rate], size=600)
-    found = np.mean([difference(int(b), int(c), n).high < 0 for b, c, _ in tables])
-    assert found == pytest.approx(0.80, abs=0.06)
+    drawn = np.random.default_rng(n).choice([1.0, -1.0, 0.0], p=[*shares, 1 - flip_rate], size=(800, n, 1))
+    assert passes(-drawn, 0.0, binary=True)[1].mean() == pytest.approx(0.82, abs=0.06)
 
 
 def test_the_smallest_detectable_change_of_graded_marks_has_the_room_in_it():
@@ -78,8 +76,5 @@ def test_the_smallest_detectable_change_of_graded_marks_has_the_room_in_it():
     base = paired_difference(np.full(n, 0.5), 0.5 + noise, np.arange(n), largest=1.0)
     change = smallest_detectable(base)
     assert change > 1.5 * 2.80 * base.stderr
-    found = 0
-    for _ in range(300):
-        moved = 0.5 + random.choice([-0.05, 0.05], size=n) - change
-        found += paired_difference(np.full(n, 0.5), moved, np.arange(n), largest=1.0).high < 0
-    assert found / 300 == pytest.approx(0.80, abs=0.12)
+    drawn = random.choice([-0.05, 0.05], size=(1500, n, 1)) - change
+    assert passes(-drawn, 0.0, binary=False)[1].mean() == pytest.approx(0.80, abs=0.08)

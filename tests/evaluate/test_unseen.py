@@ -1,11 +1,12 @@
 """The room for what a sample missed: closed forms, a second route, and its size where Student's interval fails."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from bench.interval_grid import copied, passes, patterns
-from llmc.evaluate.intervals import cluster_mean
+from bench.interval_grid import copied, hidden, passes, patterns
 from llmc.evaluate.paired import paired_difference
 from llmc.evaluate.unseen import Room, below_zero, room_of
 
@@ -38,7 +39,7 @@ def inverted(values, counts):
 
     scale = 1 / np.sqrt((counts * values**2).sum())
     ends = scale * np.array([1e-9, 0.5, 1, 2, 4, 8, 30, 200])
-    area = sum(integrate.quad(part, a, b, limit=400)[0] for a, b in zip(ends[:-1], ends[1:], strict=True))
+    area = sum(integrate.quad(part, a, b, limit=400)[0] for a, b in itertools.pairwise(ends))
     return 0.5 - area / np.pi
 
 
@@ -47,7 +48,7 @@ def test_the_chance_is_that_of_the_inverted_characteristic_function(seed):
     random = np.random.default_rng(seed)
     values = np.append(random.normal(0.15 + 0.1 * seed, 0.5, size=30), -2.0)
     counts = np.append(random.integers(1, 4, size=30), 1.0)
-    assert below_zero(values, counts) == pytest.approx(inverted(values, counts), rel=0.02)
+    assert below_zero(values, counts) == pytest.approx(inverted(values, counts), rel=0.03)
 
 
 def test_an_even_sum_is_below_0_in_half_of_the_draws():
@@ -86,35 +87,21 @@ def test_more_of_the_same_clusters_leave_less_room():
 # ---- size: a loss of exactly the margin ------------------------------------------------------------------------
 
 
-def false_passes(change, margin):
-    """Shares of `kept` by Student's edge alone and by the deciding interval; changes (draws, G, size) in [-1, 1]."""
-    clusters = np.repeat(np.arange(change.shape[1]), change.shape[2])
-    by_student = by_rule = 0
-    for one in change.reshape(len(change), -1):
-        by_student += cluster_mean(one, clusters).edges()[0] > -margin
-        found = paired_difference(np.maximum(-one, 0), np.maximum(one, 0), clusters, largest=1.0)
-        by_rule += found.low > -margin
-    return by_student / len(change), by_rule / len(change)
-
-
-@pytest.mark.parametrize("margin, size", [(0.01, 0.3), (0.02, 1.0), (0.05, 0.6)])
+@pytest.mark.parametrize("margin, size", [(0.01, 0.6), (0.02, 1.0), (0.05, 1.0)])
 def test_few_items_that_lose_much_pass_in_at_most_5_percent(margin, size):
-    share = margin / size
-    draw = np.random.default_rng(5).choice([-size, 0.002], p=[share, 1 - share], size=(400, 100, 1))
-    truth = -draw[..., 0].mean()
-    assert truth == pytest.approx(margin, rel=0.2)
-    by_student, by_rule = false_passes(draw, size * share - 0.002 * (1 - share))
-    assert by_rule <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 400) < by_student or by_student < 0.15 and by_rule <= 0.083
+    """100 items, the others move by 0.02 either way: Student's interval passes more than 10 %."""
+    lost, values = margin / size, [-size, -0.02, 0.02]
+    change = np.random.default_rng(5).choice(values, p=[lost, (1 - lost) / 2, (1 - lost) / 2], size=(4000, 100, 1))
+    by_student, by_rule = (each.mean() for each in passes(change, margin, binary=False))
+    assert by_student > 0.1 and by_rule <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 4000)
 
 
 @pytest.mark.parametrize("flips", [0.0, 0.05])
 def test_clusters_that_are_lost_whole_pass_in_at_most_5_percent(flips):
-    """30 clusters of 10: Student's and Tango's intervals pass up to half of them, single flips beside them or not."""
-    random, margin = np.random.default_rng(6), 0.05
-    single = random.choice([-1.0, 0.0, 1.0], p=[flips / 2, 1 - flips, flips / 2], size=(400, 30, 10))
-    change = np.where(random.random((400, 30, 1)) < margin, -1.0, single)
-    by_student, by_rule = false_passes(change, margin)
-    assert by_student > 0.15 and by_rule <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 400)
+    """30 clusters of 10: Student's and Tango's intervals pass a fifth of them, single flips beside them or not."""
+    change = hidden(0.05, flips, 30, 10)(np.random.default_rng(6), 2000)
+    before, now = (each.mean() for each in passes(change, 0.05, binary=True))
+    assert before > 0.15 and now <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000)
 
 
 def test_the_benchs_rule_over_many_draws_is_the_one_that_decides():
@@ -123,9 +110,9 @@ def test_the_benchs_rule_over_many_draws_is_the_one_that_decides():
         clusters = np.repeat(np.arange(n_clusters), size)
         for margin in (0.03, 0.1):
             for pattern in patterns(margin / 2):
-                change = copied(pattern, n_clusters, size, correlation)(random, 6)
+                change = copied(pattern, n_clusters, size, correlation)(random, 2)
                 expected = passes(change, margin, binary=pattern.binary)[1]
-                for one, said in zip(change.reshape(6, -1), expected, strict=True):
+                for one, said in zip(change.reshape(2, -1), expected, strict=True):
                     dense, other = np.maximum(-one, 0), np.maximum(one, 0)
                     if not pattern.binary:  # else losses of 1 would count as right and wrong
                         dense, other = dense / 2 + 0.25, dense / 2 + 0.25 + one
