@@ -35,6 +35,10 @@ from llmc.models.config import decoder_config
 from llmc.models.load import load_model, load_tokenizer, pick_device, quiet
 from llmc.offline import network
 
+DECODING = {
+    "default": "greedy, no repetition penalty; what a task asks for stands in its samples",
+    "thought_tokens": THOUGHT_TOKENS,
+}
 Report = Callable[[int, int, str], None]
 
 
@@ -174,13 +178,9 @@ def _manifest(job: EvalJob, ready: Prepared, model: Any) -> dict[str, Any]:
         "backend": job.backend,
         "kernels": job.kernels if job.backend == "engine" else None,
         "batch_tokens": job.batch_tokens if job.backend == "engine" else None,
-        "template": None if ready.ctx.chat is None else _sha256(template_of(ready.tokenizer) or ""),
-        "chat": _chat_facts(job, ready.ctx, foreign_too=bool(others)),
+        **_chat_facts(job, ready.ctx, ready.tokenizer, foreign_too=bool(others)),
         "tokenizer_sha256": tokenizer_sha256(ready.tokenizer),
-        "decoding": {
-            "default": "greedy, no repetition penalty; what a task asks for stands in its samples",
-            "thought_tokens": THOUGHT_TOKENS,
-        },
+        "decoding": DECODING,
         "lm_eval_tasks": list(others),
         "judges": {judge.name: revision for judge, revision in ready.judges.items()},
         "packages": packages(),
@@ -313,10 +313,12 @@ def _chat(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> str:
     return (Chat.of(tokenizer) or Chat(tokenizer))(messages)
 
 
-def _chat_facts(job: EvalJob, ctx: TaskContext, *, foreign_too: bool) -> dict[str, Any]:
+def _chat_facts(job: EvalJob, ctx: TaskContext, tokenizer: Any, *, foreign_too: bool) -> dict[str, Any]:
     """Whether prompts go through the chat template, in our tasks and in lm-eval's, and what is done about thoughts."""
     facts = ctx.chat.facts() if isinstance(ctx.chat, Chat) else {}
-    return {"ours": ctx.chat is not None, "lm_eval": bool(job.chat) if foreign_too else None, **facts}
+    used = {"ours": ctx.chat is not None, "lm_eval": bool(job.chat) if foreign_too else None}
+    template = _sha256(template_of(tokenizer) or "") if any(used.values()) else None
+    return {"template": template, "chat": {**used, **facts}}
 
 
 def _gathered(

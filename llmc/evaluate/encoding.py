@@ -75,34 +75,36 @@ class Encoder:
         """The text of `tokens`, with special tokens only where asked for."""
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=not special))
 
-    def pair(self, context: str, continuation: str, *, as_lm_eval: bool = False) -> tuple[list[int], list[int]]:
-        """The tokens of a context and of its continuation: both together are the tokens of the joined text.
+    def pair(self, context: str, continuation: str, *, as_lm_eval: bool = True) -> tuple[list[int], list[int]]:
+        """The tokens of a context and of its continuation; a context without tokens becomes the prefix token.
 
-        Spaces at the context's end go to the continuation; a context without tokens becomes the prefix token. Where a
-        token of the joined text reaches over the border, it and what follows is the continuation; lm-eval drops as many
-        tokens as the context has alone (`as_lm_eval`).
+        Together they are the tokens of the joined text, and the continuation begins behind the context's own tokens. If
+        the joined text has other ones there, spaces at the context's end go to the continuation; and if that doesn't
+        help, whatever differs does. lm-eval (`as_lm_eval`) always moves the spaces, and then drops as many tokens as
+        the context has alone.
         """
-        n_spaces = len(context) - len(context.rstrip())
-        if context.strip() and n_spaces:
-            context, continuation = context[:-n_spaces], context[-n_spaces:] + continuation
-        nothing = [*self.lead] or [self.prefix_token]
-        if context == "":
-            after = self.encode(continuation, special=False)
-            before = nothing
-            if after[: len(before)] == before:
-                after = after[len(before) :]
+        if not context:
+            before, after = self._behind_nothing(continuation)
         else:
-            before, whole = self.encode(context), self.encode(context + continuation)
-            n = len(before)
-            if not as_lm_eval and whole[:n] != before:
-                n = next(i for i, (a, b) in enumerate(zip_longest(before, whole)) if a != b)
-                before = whole[:n]
-            after = whole[n:]
+            before, after = self._split(context, continuation, as_lm_eval=as_lm_eval)
         if not after:
             raise UserError(f"the continuation {continuation!r} has no token of its own after its context")
         if len(after) > self.max_length:
             raise UserError(f"a continuation of {len(after)} tokens doesn't fit a window of {self.max_length}")
-        return before or nothing, after
+        return before, after
+
+    def _behind_nothing(self, text: str) -> tuple[list[int], list[int]]:
+        nothing, tokens = [*self.lead] or [self.prefix_token], self.encode(text, special=False)
+        return nothing, tokens[len(nothing) :] if tokens[: len(nothing)] == nothing else tokens
+
+    def _split(self, context: str, continuation: str, *, as_lm_eval: bool) -> tuple[list[int], list[int]]:
+        before, whole = self.encode(context), self.encode(context + continuation)
+        if as_lm_eval or whole[: len(before)] != before:
+            before = self.encode(context.rstrip()) if context.strip() else before
+        n = len(before)
+        if not as_lm_eval and whole[:n] != before:
+            n = next(i for i, (a, b) in enumerate(zip_longest(before, whole)) if a != b)
+        return before[:n] or [*self.lead] or [self.prefix_token], whole[n:]
 
     def kept(self, tokens: Sequence[int], room: int) -> list[int]:
         """The end of a text that fits in `room` tokens, behind the `lead` that stood before the whole."""

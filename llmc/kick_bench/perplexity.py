@@ -47,16 +47,15 @@ class Perplexity:
             windows = [(name, tuple(ctx.encode(text)[: ctx.max_length])) for name, text in texts]
             return [_item(name, tokens, ctx) for name, tokens in windows if len(tokens) > 1]
         tokens = tuple(ctx.encode(read(ctx.data_root, "wikitext2/test.txt")))
-        window, lead = min(WINDOW, ctx.max_length), ctx.lead
+        longest, lead = min(WINDOW, ctx.max_length), ctx.lead
         if ctx.mode == "compat" or tokens[: len(lead)] != lead:
             lead = ()
-        width, tokens = window - len(lead), tokens[len(lead) :]
+        width, tokens = longest - len(lead), tokens[len(lead) :]
         starts = range(0, len(tokens) - width + 1, width)
         if ctx.scale == "quick":
             starts = starts[:N_QUICK]
-        names = (f"wikitext2-{start // width:04d}" for start in starts)
-        windows = ((*lead, *tokens[start : start + width]) for start in starts)
-        return [_item(name, window, ctx) for name, window in zip(names, windows, strict=True)]
+        cut = ((f"wikitext2-{start // width:04d}", (*lead, *tokens[start : start + width])) for start in starts)
+        return [_item(name, window, ctx) for name, window in cut]
 
     def mark(self, item: Item, answers: Sequence[Answer]) -> Marked:
         """The mean negative log-likelihood of the window's tokens, and per byte of their text."""

@@ -122,6 +122,29 @@ def test_unknown_sources_and_senseless_sizes_are_one_sentence(tmp_path):
         draw(tmp_path / "x.parquet", samples=0)
 
 
+class Framed(Words):
+    """The same with what it is told to put around a text."""
+
+    def __init__(self, lead, tail):
+        self.lead, self.tail = lead, tail
+
+    def __call__(self, text, add_special_tokens=True, **_):
+        bare = super().__call__(text)["input_ids"]
+        return {"input_ids": [*self.lead, *bare, *self.tail] if add_special_tokens else bare}
+
+
+@pytest.mark.parametrize(("lead", "tail"), [([], []), ([7], []), ([], [0]), ([7], [0]), ([6, 7], [0])])
+def test_every_window_begins_as_the_tokenizer_begins_a_text_and_none_holds_its_end(source, lead, tail):
+    found = calibrate(Framed(lead, tail), str(source), samples=100, seq_len=5, seed=0).tokens
+    stream = [int(w) for w in " 0 ".join(DOCUMENTS).split()] + [0]
+    width = 5 - len(lead)
+    assert found.shape == (len(stream) // width, 5) and (found[:, : len(lead)] == torch.tensor(lead)).all()
+    starts = {tuple(stream[i : i + width]) for i in range(0, len(stream), width)}
+    assert {tuple(row) for row in found[:, len(lead) :].tolist()} <= starts
+    with pytest.raises(UserError, match="no room beside 5"):
+        calibrate(Framed([9] * 5, []), str(source), samples=1, seq_len=5, seed=0)
+
+
 def test_the_made_up_world_is_a_source_without_a_file():
     from transformers import AutoTokenizer
 

@@ -105,7 +105,7 @@ PAIRS = [
 def test_a_pair_of_a_prefix_space_tokenizer_is_the_joined_text(pair, scheme):
     context, continuation = pair
     encoder = Encoder(cutters.sentencepiece(scheme), 256)
-    before, after = encoder.pair(context, continuation)
+    before, after = encoder.pair(context, continuation, as_lm_eval=False)
     assert before[0] == 1 and (before + after).count(1) == 1
     assert before + after == encoder.encode(context + continuation)
     assert encoder.decode(after, special=True).strip().endswith(continuation.strip())
@@ -115,5 +115,15 @@ def test_a_token_over_the_border_belongs_to_the_continuation():
     encoder = Encoder(cutters.sentencepiece("never"), 256)
     whole = encoder.encode("the river is wide")
     assert whole[: len(encoder.encode("the river is"))] != encoder.encode("the river is"), "a case that needs the rule"
-    before, after = encoder.pair("the river is", " wide")
+    before, after = encoder.pair("the river is", " wide", as_lm_eval=False)
     assert before + after == whole and "the river is".startswith(encoder.decode(before))
+
+
+def test_an_option_begins_behind_the_templates_last_token_unless_its_space_is_joined_to_it():
+    tokenizer = cutters.sentencepiece("first")
+    encoder = Encoder(tokenizer, 256)
+    before, after = encoder.pair("the river\n", "yes", as_lm_eval=False)
+    assert before == encoder.encode("the river\n") and encoder.decode(after) == "yes"
+    assert len(encoder.pair("the river\n", "yes")[1]) == len(after) + 1  # lm-eval scores the line end too
+    pairs = (encoder.pair(*pair, as_lm_eval=False) for pair in (("the river ", "is"), ("the river", " is")))
+    assert [before + after for before, after in pairs] == [encoder.encode("the river is")] * 2

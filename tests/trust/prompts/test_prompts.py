@@ -113,3 +113,8 @@ def test_a_rendering_is_compat_or_fixed():
     assert base.prompt(asked) == "You are a helpful assistant.T\nx\nanswer:"
     assert chat.prompt(asked).endswith("[/INST]")
     assert Rendering("fixed", lambda turns: turns[-1]["content"]).prompt(asked) == "T\nx"
+
+
+def test_an_option_follows_a_template_as_the_template_has_it():
+    assert fixed.option("USER: a ASSISTANT:", "Yes", " ") == " Yes"
+    assert fixed.option("[/INST]", "Yes", "") == "Yes" and fixed.option("assistant\n", "Yes", "") == "Yes"
