@@ -119,16 +119,17 @@ def run(job: Job, *, dry_run: bool, as_json: bool = False) -> Manifest | None:
         _dry_run(job, as_json=as_json)
         return None
     with (
-        saying(lambda: f"{_n_done(job.out)} finished blocks are kept in {job.out}"),
+        saying(lambda: _kept(job.out)),
         progress(f"compressing {job.model.name} with {' + '.join(m.name for m in job.stages)}") as tell,
     ):
         return run_job(job, tell)
 
 
-def _n_done(out: Path) -> int:
+def _kept(out: Path) -> str:
     journal = Journal(out, {})
     journal.load()
-    return journal.n_done
+    n = journal.n_done
+    return f"{n} finished block{' is' if n == 1 else 's are'} kept in {out}"
 
 
 def _dry_run(job: Job, *, as_json: bool) -> None:

@@ -85,7 +85,7 @@ def _run(job: EvalJob, report: Report) -> dict[str, Any]:
     if isinstance(backend, Engine):
         backend.journal = writer.journal
     results: dict[str, Any] = {"tasks": {}, "dimensions": {}}
-    with saying(lambda: f"{len(writer.journal.known):,} answers are kept in {job.out}"):
+    with saying(lambda: _kept(writer)):
         for each in ready.asked:
             name = each.task.name
             part, lines = perform(each, backend, writer.journal, report)
@@ -100,6 +100,11 @@ def _run(job: EvalJob, report: Report) -> dict[str, Any]:
     results["dimensions"] = {each.name: dimension_result(each, results["tasks"]) for each in ready.dimensions}
     writer.finish({**manifest, "seconds": round(time.monotonic() - started, 3)}, results)
     return results
+
+
+def _kept(writer: RunWriter) -> str:
+    n = len(writer.journal.known)
+    return f"{n:,} answer{' is' if n == 1 else 's are'} kept in {writer.path}"
 
 
 def check(job: EvalJob) -> int:

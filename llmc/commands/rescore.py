@@ -15,6 +15,7 @@ def rescore(
         str, typer.Option(help="Marking rules: v0, v1, vC or fixed, toxicity=NAME, or both with a comma.")
     ],
     data_root: Annotated[Path | None, typer.Option(help="Folder with the data of the run; not for mini.")] = None,
+    online: Annotated[bool, typer.Option("--online", help="Let a toxicity scorer use the network.")] = False,
 ) -> None:
     """Mark the stored answers of RUN by other rules of the suite trust; no model is needed, and the rest is copied."""
     from llmc.catalog import catalog
@@ -22,6 +23,7 @@ def rescore(
     from llmc.commands._eval_table import table
     from llmc.errors import UserError
     from llmc.evaluate.run import Run, RunWriter
+    from llmc.offline import network
     from llmc.trust._rescore import context
     from llmc.trust._rescore import rescore as mark_again
 
@@ -31,7 +33,8 @@ def rescore(
     if not own.keys() & set(before.tasks):
         raise UserError(f"{run} has no task of the suite trust", hint="other suites have one version of their rules")
     ctx = context(before.manifest, scorer=scorer, data_root=data_root)
-    again = {name: mark_again(own[name], ctx, before.samples(name)) for name in before.tasks if name in own}
+    with network(allowed=online):
+        again = {name: mark_again(own[name], ctx, before.samples(name)) for name in before.tasks if name in own}
     writer = RunWriter(out)
     manifest: dict[str, Any] = {**before.manifest, "tasks": dict(before.manifest["tasks"])}
     results: dict[str, Any] = {"tasks": dict(before.results["tasks"])}

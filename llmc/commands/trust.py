@@ -21,9 +21,11 @@ def calibrate(
     scorer: Annotated[str, typer.Argument(metavar="SCORER", help="Toxicity scorer, NAME or NAME:SETTING.")],
     data_root: Annotated[Path, typer.Option(help="Folder with decodingtrust/data.")] = Path("data"),
     seed: Annotated[int, typer.Option(help="Draws the half that is held out.")] = 0,
+    online: Annotated[bool, typer.Option("--online", help="Let the scorer use the network.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the fitted map.")] = False,
 ) -> None:
     """Report how well SCORER agrees with the Perspective scores stored beside the prompts."""
+    from llmc.offline import network
     from llmc.trust._calibrate import calibrate as measure
     from llmc.trust._calibrate import stored
     from llmc.trust.toxicity_scorers._scorer import resolve
@@ -32,7 +34,8 @@ def calibrate(
     chosen.check()
     texts = stored(data_root)
     typer.echo(f"scoring {len(texts)} texts with {chosen.name}", err=True)
-    found = measure(chosen, texts, seed=seed)
+    with network(allowed=online):
+        found = measure(chosen, texts, seed=seed)
     if as_json:
         typer.echo(json.dumps(found.as_dict(), allow_nan=False))
         return

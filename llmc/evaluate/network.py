@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmc.evaluate.caches import frozen, shareable, slides
+from llmc.evaluate.caches import cache_name, frozen, shareable, slides
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ class Network:
     def __init__(self, model: Any) -> None:
         self.model = model.eval()
         self.device = torch.device(model.device)
+        self._cache = cache_name(model)
         self.takes_positions = "position_ids" in inspect.signature(model.forward).parameters
         self._head = model.get_output_embeddings()
         text = getattr(model.config, "text_config", None) or model.config
@@ -80,17 +81,18 @@ class Network:
         """
         how = {}
         if past is not None:
-            how = {"past_key_values": frozen(past, torch.zeros(len(tokens), dtype=torch.long), extends=True)}
+            how = {self._cache: frozen(past, torch.zeros(len(tokens), dtype=torch.long), extends=True)}
         with _reading(self._head, tokens.new_zeros(1), tokens.new_zeros(1)):
-            return self.model(input_ids=tokens.to(self.device), use_cache=True, **how).past_key_values
+            return getattr(self.model(input_ids=tokens.to(self.device), use_cache=True, **how), self._cache)
 
     @torch.no_grad()
     def open(self, tokens: Tensor, past: Any, **how: Any) -> tuple[Any, Tensor]:
         """The cache after left-padded `tokens` (rows, tokens), and the logits (rows, vocabulary) that follow."""
         rows = torch.arange(len(tokens), device=self.device)
         with _reading(self._head, rows, rows * 0 + tokens.shape[1] - 1) as seen:
-            found = self.model(input_ids=tokens.to(self.device), past_key_values=past, use_cache=True, **how)
-        return found.past_key_values, found.logits[0] if seen else found.logits[:, -1]
+            how[self._cache] = past
+            found = self.model(input_ids=tokens.to(self.device), use_cache=True, **how)
+        return getattr(found, self._cache), found.logits[0] if seen else found.logits[:, -1]
 
     def logits(self, tokens: Tensor, rows: Tensor, columns: Tensor, past: Any = None, **how: Any) -> Tensor:
         """The logits (reads, vocabulary) after token `columns[i]` of row `rows[i]`.
@@ -109,7 +111,7 @@ class Network:
         Both at all where the output layer isn't called as a module; then there are no hidden states.
         """
         rows, columns = rows.to(self.device), columns.to(self.device)
-        cache = {"use_cache": False} if past is None else {"past_key_values": past, "use_cache": True}
+        cache = {"use_cache": False} if past is None else {self._cache: past, "use_cache": True}
         with _reading(self._head, rows, columns, at_most) as seen:
             found: Tensor = self.model(input_ids=tokens.to(self.device), **cache, **how).logits
         return (found[0], seen[0]) if seen else (found[rows, columns], found.new_empty(0))

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from llmc.errors import UserError
+from llmc.evaluate.caches import cache_name
 from llmc.evaluate.energy import energy_counter
 
 Now = Callable[[], float]
@@ -73,6 +74,7 @@ def measure(model: Any, batch: int, settings: SpeedSettings, now: Now = time.per
     vocabulary = int((getattr(model.config, "text_config", None) or model.config).vocab_size)
     tokens = torch.randint(vocabulary, (batch, settings.prompt_tokens), generator=draws).to(device)
     last = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+    cache = cache_name(model)
     used = energy_counter(device)
     _settle(device)
     start = now()
@@ -81,7 +83,7 @@ def measure(model: Any, batch: int, settings: SpeedSettings, now: Now = time.per
     _settle(device)
     read, joules = now(), used()
     for _ in range(settings.new_tokens):
-        found = model(input_ids=following, past_key_values=found.past_key_values, use_cache=True, **last)
+        found = model(input_ids=following, use_cache=True, **{cache: getattr(found, cache)}, **last)
         following = found.logits[:, -1].argmax(-1, keepdim=True)
     _settle(device)
     written, after = now(), used()

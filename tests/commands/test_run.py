@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import typer
 
 from llmc import cli
 from llmc.commands import _pipeline
@@ -120,3 +121,73 @@ def test_a_recipe_that_was_edited_is_not_taken_for_the_one_that_ran(tmp_path, ca
     recipe.write_text("stages:\n- {method: magnitude, sparsity: 0.9}\n")
     code, _, err = llmc(*command, "--resume", capsys=capsys)
     assert code == Exit.USER and "was made with another method or settings" in err
+
+
+OWN = {
+    "run": {"model", "out", "recipe", "calibration", "samples", "seq_len", "format_", "policy", "resume"},
+    "eval": {"model", "out", "dense_run", "label", "resume", "as_json"},
+}
+"""What only one of them takes. The dense run and the labels are the pipeline's own to know."""
+
+
+def test_run_takes_what_eval_takes():
+    """All words, values, defaults and help: an option that is added to one and not to the other fails here."""
+    taken = {}
+    for name in OWN:
+        parameters = {p.name: p for p in typer.main.get_command(cli.app).commands[name].params}
+        shared = {key: p for key, p in parameters.items() if key not in {*OWN[name], "help"}}
+        taken[name] = {key: (p.opts, p.secondary_opts, p.default, p.help, p.multiple) for key, p in shared.items()}
+    assert taken["run"] == taken["eval"] and {"tasks", "judge", "kernels", "dtype", "chat"} <= set(taken["run"])
+
+
+def test_what_run_was_told_reaches_every_evaluation(recipes, tmp_path, capsys):
+    more = ["--tasks", "factoid_qa,perplexity", "--dtype", "bfloat16", "--kernels", "dense", "--batch-tokens", "512"]
+    judges = ["--judge", "rouge", "--judge", "dense-likelihood"]
+    command = ["run", "mini", "--recipe", recipes / "round.yaml", "--out", tmp_path / "out", *LIMIT, *more, *judges]
+    code, _, err = llmc(*command, "--no-chat", capsys=capsys)
+    assert code in (Exit.OK, Exit.LOST, Exit.UNDECIDED, Exit.NOT_COMPARABLE), err
+    for name, judged in (("dense", {"rouge"}), ("round", {"rouge", "dense-likelihood"})):
+        manifest = json.loads((tmp_path / "out/runs" / name / "manifest.json").read_text())
+        assert set(manifest["tasks"]) == {"kick/factoid_qa", "kick/perplexity"}
+        assert manifest["model"]["dtype"] == "bfloat16" and manifest["kernels"] == "dense"
+        assert manifest["batch_tokens"] == 512 and set(manifest["judges"]) == judged
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (("--scale", "quick", "--data-root", "{empty}"), "llmc data pull"),
+        (("--scale", "mini", "--tasks", "factoid_qa", "--judge", "nli=nowhere"), "nowhere"),
+        (("--scale", "mini", "--tasks", "factoid_qa", "--judge", "pairwise=nowhere"), "neither a folder nor CLASS"),
+        (("--scale", "mini", "--dtype", "float7"), "unknown dtype 'float7'"),
+        (("--scale", "mini", "--backend", "nope"), "backend nope"),
+        (("--scale", "mini", "--seq-len", "100000"), "--seq-len"),
+        (("--scale", "mini", "--format", "gptq"), "magnitude"),
+        (("--scale", "mini", "--suite", "trust", "--scorer", "v9"), "v9"),
+    ],
+)
+def test_what_would_stop_a_later_stage_is_said_before_the_first(wrong, said, recipes, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(_pipeline, "run_compression", lambda *_, **__: pytest.fail("something was compressed"))
+    (tmp_path / "empty").mkdir()
+    given = [word.format(empty=tmp_path / "empty") for word in wrong]
+    (tmp_path / "last.yaml").write_text("stages:\n- {method: wanda, sparsity: 0.5}\n")
+    command = ["run", "mini", "--recipe", recipes / "round.yaml", "--recipe", tmp_path / "last.yaml", *given]
+    code, _, err = llmc(*command, "--out", tmp_path / "out", capsys=capsys)
+    assert code == Exit.USER and not (tmp_path / "out").exists() and "Traceback" not in err, err
+    if "magnitude" not in said:
+        assert said in err.splitlines()[-1], err
+
+
+def test_a_disk_too_small_for_all_stages_is_said_before_the_first(recipes, tmp_path, capsys, monkeypatch):
+    """One compression would fit, two and the answers don't."""
+    import shutil
+
+    from llmc.data.mini_model import mini_model_path
+    from llmc.models.checkpoint import Checkpoint
+
+    usage = shutil.disk_usage(tmp_path)._replace(free=int(1.4 * Checkpoint(mini_model_path()).n_bytes))
+    monkeypatch.setattr("llmc.files.shutil.disk_usage", lambda _: usage)
+    (tmp_path / "last.yaml").write_text("stages:\n- {method: magnitude, sparsity: 0.3}\n")
+    command = ["run", "mini", "--recipe", recipes / "prune.yaml", "--recipe", tmp_path / "last.yaml", *LIMIT]
+    code, _, err = llmc(*command, "--out", tmp_path / "out", capsys=capsys)
+    assert code == Exit.USER and "are needed; free some space" in err and not (tmp_path / "out").exists()
