@@ -70,7 +70,7 @@ MISTAKES = {
     "value": (["--method", "wanda", "--set", "sparsity=half"], "sparsity='half'"),
     "range": (["--method", "wanda", "--sparsity", "1.5"], "sparsity must be in [0, 1)"),
     "pair": (["--method", "wanda", "--set", "sparsity"], "NAME=VALUE"),
-    "group": (["--method", "rtn", "--group-size", "48"], "64 input columns do not split into groups of 48"),
+    "group": (["--method", "rtn", "--group-size", "48"], "groups of 48 don't fill the rows of 12 of 14 matrices"),
     "pattern": (["--method", "magnitude", "--pattern", "2:5"], "64 input columns do not split into groups of 5"),
     "dtype": (["--method", "magnitude", "--dtype", "float61"], "unknown dtype 'float61'"),
     "device": (["--method", "magnitude", "--device", "tpu9"], "device 'tpu9'"),

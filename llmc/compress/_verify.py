@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from llmc.compress._capture import hidden_of, states_among
-from llmc.compress._writer import WORK, save_tensors
+from llmc.compress._writer import WORK, disk_errors, save_tensors
 from llmc.errors import UserError
 from llmc.models.layout import find_blocks
 from llmc.models.skeleton import Skeleton
@@ -50,7 +50,8 @@ def fingerprint(tensor: Tensor, dtype: torch.dtype) -> list[int]:
 
 def save_output(directory: Path, index: int, hidden: Tensor) -> None:
     """Keeps what block `index` made of the first calibration sequence; `hidden` is (sequences, length, width)."""
-    save_tensors(_output_file(directory, index), {"hidden": hidden[:1, :POSITIONS].contiguous()})
+    with disk_errors(directory):
+        save_tensors(_output_file(directory, index), {"hidden": hidden[:1, :POSITIONS].contiguous()})
 
 
 def _output_file(directory: Path, index: int) -> Path:

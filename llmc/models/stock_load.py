@@ -84,7 +84,7 @@ def stock_load(model: type[PreTrainedModel], config: PretrainedConfig, tensors: 
         # Read so or not at all, as formats/compressed_tensors.py warns: the zero points have another shape packed.
         found.quantization_config = {**quantization, "dequantize": True}
     try:
-        with _silently():
+        with _silently(), contextlib.redirect_stderr(io.StringIO()) if quantization else contextlib.nullcontext():
             made, info = model.from_pretrained(
                 None,
                 config=found,
@@ -121,8 +121,7 @@ def _silently() -> Iterator[None]:
     if noisy is not None:
         noisy.disable("compressed_tensors")
     try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            yield
+        yield
     finally:
         if noisy is not None:
             noisy.enable("compressed_tensors")
