@@ -15,6 +15,7 @@ from llmc.compress._finish import COMPANIONS, copy_companions, final_config
 from llmc.compress._journal import Journal
 from llmc.compress._plan import Job, Plan, plan
 from llmc.compress._recipe import as_stage
+from llmc.compress._trial import try_small_copy
 from llmc.compress._walk import Progress, Walk
 from llmc.compress._writer import WORK, ShardWriter, disk_errors, write_json
 from llmc.compress.formats._format import Stored
@@ -32,9 +33,20 @@ def compress(job: Job, progress: Progress) -> manifest.Manifest:
     Raises `UserError` for everything a user can mend. After a kill at any instant, the same job with `resume` ends
     in the same bytes.
     """
-    start = time.perf_counter()
     check_out(job)
     skeleton, planned = plan(job)
+    if job.calibration is not None:
+        untried = try_small_copy(skeleton.config, job.stages, lambda small: _compress(small, *plan(small), _silent))
+        job.warnings += [untried] if untried else []
+    return _compress(job, skeleton, planned, progress)
+
+
+def _silent(done: int, total: int, doing: str) -> None:
+    pass
+
+
+def _compress(job: Job, skeleton: Skeleton, planned: Plan, progress: Progress) -> manifest.Manifest:
+    start = time.perf_counter()
     if job.resume and (job.out / manifest.NAME).exists() and not (job.out / WORK).exists():
         return _finished(job, planned, skeleton)
     _check_space(job, planned)

@@ -108,13 +108,13 @@ class Walk:
             progress(index, depth, "writing")
             stored = self._write(index, block, layers)
             last = index + 1 == depth
-            outputs = []
             if not last:
                 progress(index, depth, "outputs")
-                outputs = [self._caller.advance(index, run, last=False) for run in runs]
+            passed_on = runs[:1] if last else runs
+            outputs = [self._caller.advance(index, run, last=last) for run in passed_on]
             records = [self._record(index, layer) for layer in layers.values()]
-            state = fingerprint(runs[0]) if outputs else None
-            self._journal.block_done(records, stored, outputs, state)
+            state = fingerprint(runs[0]) if runs and not last else None
+            self._journal.block_done(records, stored, [] if last else outputs, state)
             _emptied(block)
         progress(depth, depth, "done")
 

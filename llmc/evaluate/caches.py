@@ -44,7 +44,7 @@ class _FrozenMixin:
     def _adopt(self, source: Any, rows: Tensor, extends: bool) -> None:
         self.parts, self.rows, self.extends = _parts(source), rows, extends
         self.keys, self.values = self.parts[0]
-        self.dtype, self.device, self.is_initialized = source.dtype, source.device, True
+        self.dtype, self.device, self.is_initialized = self.keys.dtype, self.keys.device, True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         keys = torch.cat([*(_of(part, self.rows) for part, _ in self.parts), key_states], dim=-2)
@@ -135,7 +135,7 @@ class _SlotMixin:
         _, heads, _, width = source.keys.shape
         self.key_slots = source.keys.new_zeros((n_rows, heads, capacity, width))
         self.value_slots = source.values.new_zeros((n_rows, heads, capacity, source.values.shape[-1]))
-        self.dtype, self.device, self.is_initialized = source.dtype, source.device, True
+        self.dtype, self.device, self.is_initialized = source.keys.dtype, source.keys.device, True
         self.keys, self.values = self.key_slots[:, :, :0], self.value_slots[:, :, :0]
         self.n_slots = 0
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from llmc.errors import UserError
 from llmc.evaluate.caches import frozen, shareable, slides
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class Network:
         self.vocabulary = int(text.vocab_size)
         self.caches = False
         self.slides = False
+        self._refuse_reading_ahead()
         self._head_is_last = self._gives_what_the_head_gives()
         self.why_not_shared = self._why_not_shared(text)
         if self.why_not_shared:
@@ -51,6 +53,21 @@ class Network:
         at = torch.tensor([0, 1])
         logits, hidden = self._run(self._probe(), at, at, None)
         return len(hidden) > 0 and torch.equal(logits, self._head(hidden))
+
+    @torch.no_grad()
+    def _refuse_reading_ahead(self) -> None:
+        """A `UserError` for a model whose logits depend on what comes after: they are no likelihoods."""
+        tokens = self._probe()
+        whole = self.model(input_ids=tokens, use_cache=False).logits[:, :4].float()
+        alone = self.model(input_ids=tokens[:, :4], use_cache=False).logits.float()
+        change = float((whole - alone).abs().max() / whole.std().clamp_min(1e-6))
+        limit = PROBE_TOLERANCE if self.model.dtype == torch.float32 else 30 * PROBE_TOLERANCE
+        if change > limit:  # logits that are no numbers are not our business here
+            raise UserError(
+                f"{type(self.model).__name__} reads tokens that come after: "
+                f"two more change the logits before them by {change:.2g} standard deviations",
+                hint="a model can be evaluated that predicts each token from those before it (is_decoder in config.json)",
+            )
 
     def _why_not_shared(self, config: Any) -> str | None:
         tokens = self._probe()

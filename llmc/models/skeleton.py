@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import init_empty_weights
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, initialization
 from transformers.conversion_mapping import get_model_conversion_mapping
@@ -42,7 +43,7 @@ class Skeleton:
     def __init__(self, directory: str | Path, dtype: torch.dtype) -> None:
         self.checkpoint = Checkpoint(directory)
         self.config = decoder_config(directory)
-        with torch.device("meta"):
+        with init_empty_weights(include_buffers=False):  # buffers that no checkpoint holds are computed as usual
             self.model: PreTrainedModel = AutoModelForCausalLM.from_config(self.config, dtype=dtype)
         self.model.eval()
         mark_left_alone(self.model, self.config, find_blocks(self.model)[0])
