@@ -171,14 +171,6 @@ def hidden_of(out: Any) -> Tensor:
     return result
 
 
-def first_input(run: Run) -> Tensor:
-    """The hidden states that the next block is given."""
-    found = run.args[0] if run.args else run.kwargs.get("hidden_states")
-    if not isinstance(found, Tensor):
-        found = next(v for v in (*run.args, *run.kwargs.values()) if isinstance(v, Tensor) and v.is_floating_point())
-    return found
-
-
 def _moved(value: Any, device: torch.device, *, copied: bool = True) -> Any:
     """`value` with its tensors on `device`; dictionaries that a block may write in are the same ones unless `copied`."""
     if isinstance(value, Tensor):

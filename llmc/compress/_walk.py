@@ -15,8 +15,9 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from transformers import PretrainedConfig
 
-from llmc.compress._capture import Caller, Run, fingerprint, first_input
+from llmc.compress._capture import Caller, Run, fingerprint
 from llmc.compress._journal import Journal
 from llmc.compress._live_block import LiveBlock
 from llmc.compress._manifest import MatrixRecord
@@ -195,7 +196,6 @@ class Walk:
     ) -> Mapping[str, LayerStats]:
         """Lets `method` move scales between the layers of the block; the statistics as that has left them."""
         where = f"{self.prefix}.{index}"
-        config = self._skeleton.config.get_text_config()
         trial = hidden[0]
         dense = {name: layer.dense for name, layer in layers.items()}
         live = LiveBlock(
@@ -204,8 +204,7 @@ class Walk:
             dense,
             stats,
             lambda: self._caller(index, trial),
-            head_dim=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
-            width=first_input(trial).shape[-1],
+            head_dim=_head_width(self._skeleton.config),
             rounded=lambda name, tensor: self._as_stored(f"{where}.{name}", tensor),
         )
         for found in method.balance(live):
@@ -327,6 +326,13 @@ def _emptied(block: nn.Module) -> None:
         module._parameters.clear()
         module._buffers.clear()
     block._modules.clear()
+
+
+def _head_width(config: PretrainedConfig) -> int:
+    """The usual width of a head, for a block whose attention doesn't say its own."""
+    text = config.get_text_config(decoder=True)
+    heads = next((n for name in ("num_attention_heads", "num_heads") if isinstance(n := getattr(text, name, None), int)), 1)
+    return max(1, int(text.hidden_size) // max(1, heads))
 
 
 def _finite(tensor: Tensor) -> bool:
