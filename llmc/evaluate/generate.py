@@ -231,7 +231,7 @@ class Writer:
     def _recompute(self, waiting: Sequence[int], jobs: Sequence[Job]) -> list[tuple[int, Generated]]:
         """The same without any cache, for models whose memory can't be cut into tokens: slow and safe."""
         done = []
-        n_rows = self._n_rows(jobs[index] for index in waiting)
+        n_rows = 1 if self.network.alone else self._n_rows(jobs[index] for index in waiting)
         for first in range(0, len(waiting), n_rows):
             growing = [self._start(index, jobs) for index in waiting[first : first + n_rows]]
             while growing:

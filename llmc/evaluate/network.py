@@ -13,6 +13,7 @@ from torch import Tensor
 
 from llmc.errors import UserError
 from llmc.evaluate.caches import frozen, shareable, slides
+from llmc.models.shrink import habits
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,9 @@ class Network:
         self.slides = False
         self._refuse_reading_ahead()
         self._head_is_last = self._gives_what_the_head_gives()
+        seen = habits(model.config)
+        self.alone, self._forgets = seen.reads_ahead, seen.forgets
+        """Each row is computed by itself, since padding would change its logits."""
         self.why_not_shared = self._why_not_shared(text)
         if self.why_not_shared:
             logger.warning("prefixes are not shared for this model: %s; plain batches instead", self.why_not_shared)
@@ -70,10 +74,14 @@ class Network:
             )
 
     def _why_not_shared(self, config: Any) -> str | None:
+        if self.alone:
+            return "what it attends to depends on the length of the whole input, so each row runs alone"
+        if self._forgets:
+            return "going on from its cache changes its logits"
         tokens = self._probe()
         try:
             cache = self.prefill(tokens[:, :4])
-        except (TypeError, ValueError, AttributeError, NotImplementedError) as error:
+        except (TypeError, ValueError, AttributeError, NotImplementedError, IndexError, KeyError, RuntimeError) as error:
             return f"it gives no cache ({error})"
         if not shareable(cache):
             return "its cache is not only keys and values of attention"

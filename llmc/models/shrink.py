@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from typing import Any
+import functools
+import json
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
-from transformers import PretrainedConfig
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PretrainedConfig
+
+logger = logging.getLogger(__name__)
 
 WIDTH, HEADS, HEAD_WIDTH, VOCABULARY, POSITIONS = 64, 4, 16, 128, 128
 
@@ -65,6 +72,85 @@ def small_config(config: PretrainedConfig) -> PretrainedConfig:
     shared. A width is made smaller, never larger, and one that is None or 0 stays so.
     """
     return type(config)(**small_settings(config.to_dict()))
+
+def small_model(config: PretrainedConfig) -> Any:
+    """A random model of the small copy of `config`, its weights wide enough for tokens to differ."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(small_config(config), dtype=torch.float32).eval()
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.data.normal_(0, 0.1)
+            else:
+                parameter.data.add_(0.05 * torch.randn_like(parameter))
+    return model
+
+
+def small_tokens(config: PretrainedConfig, n: int = 4, length: int = 24) -> Tensor:
+    """Random token ids (n, length) that a small copy knows."""
+    most = min(config.get_text_config(decoder=True).vocab_size, 120)
+    return torch.randint(3, most, (n, length), generator=torch.Generator().manual_seed(0))
+
+
+class Habits(NamedTuple):
+    """What a small copy does in inputs that overrun its windows; False too where none can be run."""
+
+    reads_ahead: bool = False
+    """Later tokens change earlier logits, as where positions are ranked over all that the input holds."""
+    forgets: bool = False
+    """Going on from its cache gives other logits than one pass."""
+
+
+@functools.lru_cache(maxsize=4)
+def _habits(kind: type, text: str, held: Held) -> Habits:
+    try:
+        model = small_model(held.config)
+        tokens = small_tokens(model.config, 1, 60)
+        with torch.no_grad():
+            whole = model(input_ids=tokens, use_cache=False).logits
+            spread = whole.std().clamp_min(1e-6)
+
+            def off(part: Tensor, first: int) -> bool:
+                wanted = whole[:, first : first + part.shape[1]]
+                return float((part - wanted).abs().max() / spread) > 1e-3
+
+            cut = [model(input_ids=tokens[:, :n], use_cache=False).logits for n in (10, 21, 40, 58)]
+            return Habits(any(off(part, 0) for part in cut), _forgets(model, tokens, off))
+    except Exception as error:
+        logger.info("no small copy of %s can be run: %s", kind.__name__, error)
+        return Habits()
+
+
+def _forgets(model: Any, tokens: Tensor, off: Callable[[Tensor, int], bool]) -> bool:
+    for n in (10, 21, 40):
+        try:
+            cache = model(input_ids=tokens[:, :n], use_cache=True).past_key_values
+        except Exception:
+            return False  # it has no cache to go wrong
+        if cache is None:
+            return False
+        if off(model(input_ids=tokens[:, n:], past_key_values=cache, use_cache=True).logits, n):
+            return True
+    return False
+
+
+def habits(config: PretrainedConfig) -> Habits:
+    """What a small copy of `config` does in long inputs; computed once for a configuration."""
+    return _habits(type(config), json.dumps(config.to_dict(), default=str, sort_keys=True), Held(config))
+
+
+class Held:
+    """Carries a config past a cache: all are equal, the class and the text beside it are the key."""
+
+    def __init__(self, config: PretrainedConfig) -> None:
+        self.config = config
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Held)
+
+    def __hash__(self) -> int:
+        return 0
+
 
 def small_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """`small_config` for a configuration as a dictionary, its nested ones included."""
