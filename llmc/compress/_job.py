@@ -36,16 +36,19 @@ def compress(job: Job, progress: Progress) -> manifest.Manifest:
     check_out(job)
     skeleton, planned = plan(job)
     if job.calibration is not None:
-        untried = try_small_copy(skeleton.config, job.stages, lambda small: _compress(small, *plan(small), _silent))
+        untried = try_small_copy(skeleton.config, job.stages, lambda small: compress_untried(small, *plan(small)))
         job.warnings += [untried] if untried else []
-    return _compress(job, skeleton, planned, progress)
+    return compress_untried(job, skeleton, planned, progress)
 
 
 def _silent(done: int, total: int, doing: str) -> None:
     pass
 
 
-def _compress(job: Job, skeleton: Skeleton, planned: Plan, progress: Progress) -> manifest.Manifest:
+def compress_untried(
+    job: Job, skeleton: Skeleton, planned: Plan, progress: Progress = _silent
+) -> manifest.Manifest:
+    """`compress` without checking the output directory and without trying a small copy first."""
     start = time.perf_counter()
     if job.resume and (job.out / manifest.NAME).exists() and not (job.out / WORK).exists():
         return _finished(job, planned, skeleton)
