@@ -52,15 +52,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "lfm2_moe": {"layer_types": ["conv", "full_attention", "conv", "full_attention"], "num_hidden_layers": 4},
     "ministral": {"head_dim": 16},
     "nemotron": {"num_key_value_heads": 4},
-    "qwen3_next": {"mlp_only_layers": []},
-    **{
-        kind: _DECODER
-        for kind in (
-            "bert", "bert-generation", "big_bird", "camembert", "data2vec-text", "electra", "ernie", "megatron-bert",
-            "reformer", "rembert", "roberta", "roberta-prelayernorm", "roc_bert", "roformer", "xlm-roberta",
-            "xlm-roberta-xl", "xmod",
-        )
+    "cohere_compass_text": {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4}}},
+    "qwen4_exp_text": {
+        "indexer_n_heads": 2, "indexer_kv_heads": 1, "indexer_head_dim": 128, "indexer_budget": 8,
+        "indexer_compress_ratio": 4,
     },
+    **dict.fromkeys(("bert", "bert-generation", "big_bird", "camembert", "data2vec-text", "electra", "ernie", "megatron-bert", "reformer", "rembert", "roberta", "roberta-prelayernorm", "roc_bert", "roformer", "xlm-roberta", "xlm-roberta-xl", "xmod"), _DECODER),
 }  # fmt: skip
 """What the defaults of a configuration class leave open or set so that no decoder comes of it."""
 
@@ -173,12 +170,12 @@ def table(results: dict[str, dict[str, str]]) -> str:
         "Made by `python -m bench.architectures --write` with transformers "
         f"{transformers.__version__}, torch {torch.__version__}, Python {platform.python_version()}; not edited by hand.",
         "",
-        "Every causal language model class of transformers, each as a small random copy (the class, switches and kinds of",
-        "blocks of its default configuration; narrow, few blocks). *works* for a method: compressed, written as a dense",
-        "checkpoint, loaded by plain transformers, every block's output the walk's within 0.1 %. *works* for the engine:",
-        "log-likelihoods of rows that share beginnings, some longer than every window, within 1e-4 nats a token of plain",
-        "forwards. A small random copy shows that the code is right, not how good a compressed model is; options that a",
-        "default configuration leaves off are not covered, which is why each job tries a copy of its own configuration.",
+        "Every causal language model class of transformers, each as a small random copy (the class, switches and",
+        "kinds of blocks of its default configuration; narrow, few blocks). *works* for a method: compressed, written",
+        "as a dense checkpoint, loaded by plain transformers, every block's output the walk's within 0.1 %. *works* for",
+        "the engine: log-likelihoods of rows that share beginnings, some longer than every window, within 1e-4 nats a",
+        "token of plain forwards. A small random copy shows that the code is right, not how good a compressed model is;",
+        "options that a default configuration leaves off are not covered: so each job tries a copy of its own first.",
         "",
         f"**{whole} of {len(results)} work in every column.** {summary}.",
         "",

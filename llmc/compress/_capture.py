@@ -114,7 +114,9 @@ class Caller:
         for index, block in enumerate(self._blocks):
             _put_gate(block, index)
         for tokens in batches:
-            run = Run(lambda tokens=tokens: self._model.base_model(input_ids=tokens, use_cache=False), len(self._blocks))  # type: ignore[misc]
+            run = Run(
+                lambda tokens=tokens: self._model.base_model(input_ids=tokens, use_cache=False), len(self._blocks)
+            )  # type: ignore[misc]
             self._runs.append(run)
             run.start()
         return self._runs
@@ -172,7 +174,7 @@ def hidden_of(out: Any) -> Tensor:
 
 
 def _moved(value: Any, device: torch.device, *, copied: bool = True) -> Any:
-    """`value` with its tensors on `device`; dictionaries that a block may write in are the same ones unless `copied`."""
+    """`value` with its tensors on `device`; dictionaries that a block may write in stay the same unless `copied`."""
     if isinstance(value, Tensor):
         return value.to(device)
     if isinstance(value, tuple) and not hasattr(value, "_fields"):

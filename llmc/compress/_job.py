@@ -45,9 +45,7 @@ def _silent(done: int, total: int, doing: str) -> None:
     pass
 
 
-def compress_untried(
-    job: Job, skeleton: Skeleton, planned: Plan, progress: Progress = _silent
-) -> manifest.Manifest:
+def compress_untried(job: Job, skeleton: Skeleton, planned: Plan, progress: Progress = _silent) -> manifest.Manifest:
     """`compress` without checking the output directory and without trying a small copy first."""
     start = time.perf_counter()
     if job.resume and (job.out / manifest.NAME).exists() and not (job.out / WORK).exists():

@@ -1,4 +1,4 @@
-"""Tries an architecture on a small random copy before any work: compressed, written, loaded, compared block by block."""
+"""Tries an architecture on a small random copy before any work: compressed, written, loaded, blocks compared."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def _remembered(place: Path) -> bool:
 
 
 def _remember(place: Path) -> None:
-    """Writes the note in one step, so that no reader ever meets half of it; a place that can't be written is no loss."""
+    """Writes the note in one step, so that no reader meets half of it; a place that can't be written is no loss."""
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=place.parent, suffix=".tmp", delete=False) as note:

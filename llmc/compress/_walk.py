@@ -331,7 +331,9 @@ def _emptied(block: nn.Module) -> None:
 def _head_width(config: PretrainedConfig) -> int:
     """The usual width of a head, for a block whose attention doesn't say its own."""
     text = config.get_text_config(decoder=True)
-    heads = next((n for name in ("num_attention_heads", "num_heads") if isinstance(n := getattr(text, name, None), int)), 1)
+    heads = next(
+        (n for name in ("num_attention_heads", "num_heads") if isinstance(n := getattr(text, name, None), int)), 1
+    )
     return max(1, int(text.hidden_size) // max(1, heads))
 
 

@@ -70,7 +70,7 @@ class Network:
             raise UserError(
                 f"{type(self.model).__name__} reads tokens that come after: "
                 f"two more change the logits before them by {change:.2g} standard deviations",
-                hint="a model can be evaluated that predicts each token from those before it (is_decoder in config.json)",
+                hint="only models that predict a token from those before it have likelihoods (is_decoder in config.json?)",
             )
 
     def _why_not_shared(self, config: Any) -> str | None:
@@ -81,7 +81,15 @@ class Network:
         tokens = self._probe()
         try:
             cache = self.prefill(tokens[:, :4])
-        except (TypeError, ValueError, AttributeError, NotImplementedError, IndexError, KeyError, RuntimeError) as error:
+        except (
+            TypeError,
+            ValueError,
+            AttributeError,
+            NotImplementedError,
+            IndexError,
+            KeyError,
+            RuntimeError,
+        ) as error:
             return f"it gives no cache ({error})"
         if not shareable(cache):
             return "its cache is not only keys and values of attention"

@@ -163,9 +163,7 @@ def _restored(block: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def movable(
-    block: nn.Module, found: Sequence[Matrix], pairs: Sequence[Pair], run: Callable[[], Tensor]
-) -> list[Pair]:
+def movable(block: nn.Module, found: Sequence[Matrix], pairs: Sequence[Pair], run: Callable[[], Tensor]) -> list[Pair]:
     """Those of `pairs` through which a random scale moves without changing the output of `run`.
 
     The scales are powers of two, which bfloat16 multiplies and divides by exactly. What is left is held against the

@@ -63,7 +63,8 @@ class _Watch(TorchDispatchMode):
 
 def left_alone(config: PretrainedConfig, prefix: str) -> dict[str, str]:
     """Reasons by the name of a layer within its block; empty where no small copy can be run."""
-    return dict(_left_alone(type(config), json.dumps(config.to_dict(), default=str, sort_keys=True), prefix, Held(config)))
+    text = json.dumps(config.to_dict(), default=str, sort_keys=True)
+    return dict(_left_alone(type(config), text, prefix, Held(config)))
 
 
 @functools.lru_cache(maxsize=8)
