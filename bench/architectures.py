@@ -43,7 +43,6 @@ METHODS = {
     "awq": {"bits": 4, "group_size": -1},
 }
 NATS = 1e-4
-_DECODER = {"is_decoder": True}
 SETTINGS: dict[str, dict[str, Any]] = {
     "deepseek_v2": {"num_experts_per_tok": 2},
     "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2},
@@ -54,11 +53,18 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "nemotron": {"num_key_value_heads": 4},
     "cohere_compass_text": {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4}}},
     "qwen4_exp_text": {
-        "indexer_n_heads": 2, "indexer_kv_heads": 1, "indexer_head_dim": 128, "indexer_budget": 8,
+        "indexer_n_heads": 2,
+        "indexer_kv_heads": 1,
+        "indexer_head_dim": 128,
+        "indexer_budget": 8,
         "indexer_compress_ratio": 4,
     },
-    **dict.fromkeys(("bert", "bert-generation", "big_bird", "camembert", "data2vec-text", "electra", "ernie", "megatron-bert", "reformer", "rembert", "roberta", "roberta-prelayernorm", "roc_bert", "roformer", "xlm-roberta", "xlm-roberta-xl", "xmod"), _DECODER),
-}  # fmt: skip
+    **dict.fromkeys(
+        "bert bert-generation big_bird camembert data2vec-text electra ernie megatron-bert reformer rembert roberta "
+        "roberta-prelayernorm roc_bert roformer xlm-roberta xlm-roberta-xl xmod".split(),
+        {"is_decoder": True},
+    ),
+}
 """What the defaults of a configuration class leave open or set so that no decoder comes of it."""
 
 

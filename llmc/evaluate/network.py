@@ -70,7 +70,7 @@ class Network:
             raise UserError(
                 f"{type(self.model).__name__} reads tokens that come after: "
                 f"two more change the logits before them by {change:.2g} standard deviations",
-                hint="only models that predict a token from those before it have likelihoods (is_decoder in config.json?)",
+                hint="only a model that predicts from what is before has likelihoods (see is_decoder in config.json)",
             )
 
     def _why_not_shared(self, config: Any) -> str | None:

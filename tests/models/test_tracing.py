@@ -12,7 +12,6 @@ from llmc.models.tracing import RANKED, READ_ELSEWHERE, watch
 ROUTERS = {
     "afmoe": ({}, "mlp.router.gate"),
     "hunyuan_v1_moe": ({"head_dim": 16, "num_experts": 4, "moe_topk": 2}, "mlp.gate.wg"),
-    "jamba": ({}, "feed_forward.router"),
 }
 
 
