@@ -235,9 +235,10 @@ def _fewer_blocks(small: dict[str, Any], depth_name: str) -> None:
     depth = small[depth_name]
     lists = {n: v for n, v in small.items() if isinstance(v, list) and len(v) == depth and depth > 1}
     rows = list(zip(*map(_plain, lists.values()), strict=True)) if lists else []
+    shared = small.get("num_kv_shared_layers") or 0
     seen: dict[Any, int] = {}
-    for index, row in enumerate(rows):
-        seen.setdefault(row, index)
+    for index, row in enumerate(rows):  # a block that reads another's keys is a kind of its own
+        seen.setdefault((row, index >= depth - shared), index)
     chosen = sorted(seen.values())
     n = max(len(chosen), 2 if len(chosen) > 1 else min(depth, 3))
     chosen += [i for i in range(depth) if i not in chosen][: max(0, n - len(chosen))]
@@ -248,9 +249,8 @@ def _fewer_blocks(small: dict[str, Any], depth_name: str) -> None:
     if isinstance(own := small.get("per_layer_config"), dict):
         kept = {int(i): v for i, v in own.items()}
         small["per_layer_config"] = {new: small_settings(kept[old]) for new, old in enumerate(chosen) if old in kept}
-    shared = small.get("num_kv_shared_layers")
-    if isinstance(shared, int) and shared:
-        small["num_kv_shared_layers"] = 0
+    if shared:
+        small["num_kv_shared_layers"] = sum(i >= depth - shared for i in chosen)
 
 
 def _plain(values: list[Any]) -> list[str]:
