@@ -114,7 +114,9 @@ class Caller:
         for index, block in enumerate(self._blocks):
             _put_gate(block, index)
         for tokens in batches:
-            run = Run(lambda tokens=tokens: self._model.base_model(input_ids=tokens, use_cache=False), len(self._blocks))  # type: ignore[misc]
+            run = Run(
+                lambda tokens=tokens: self._model.base_model(input_ids=tokens, use_cache=False), len(self._blocks)
+            )  # type: ignore[misc]
             self._runs.append(run)
             run.start()
         return self._runs
@@ -179,13 +181,8 @@ def states_among(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
     return found
 
 
-def first_input(run: Run) -> Tensor:
-    """The hidden states that the next block is given."""
-    return states_among(run.args, run.kwargs)
-
-
 def _moved(value: Any, device: torch.device, *, copied: bool = True) -> Any:
-    """`value` with its tensors on `device`; dictionaries that a block may write in are the same ones unless `copied`."""
+    """`value` with its tensors on `device`; dictionaries that a block may write in stay the same unless `copied`."""
     if isinstance(value, Tensor):
         return value.to(device)
     if isinstance(value, tuple) and not hasattr(value, "_fields"):

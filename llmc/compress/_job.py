@@ -16,6 +16,7 @@ from llmc.compress._journal import Journal
 from llmc.compress._loadable import check_written
 from llmc.compress._plan import Job, Plan, plan
 from llmc.compress._recipe import as_stage
+from llmc.compress._trial import try_small_copy
 from llmc.compress._verify import check_blocks
 from llmc.compress._walk import Progress, Walk
 from llmc.compress._writer import WORK, ShardWriter, disk_errors, write_json
@@ -36,9 +37,21 @@ def compress(job: Job, progress: Progress) -> manifest.Manifest:
     Raises `UserError` for everything a user can mend. After a kill at any instant, the same job with `resume` ends
     in the same bytes.
     """
-    start = time.perf_counter()
     check_out(job)
     skeleton, planned = plan(job)
+    if job.calibration is not None:
+        untried = try_small_copy(skeleton.config, job.stages, lambda small: compress_untried(small, *plan(small)))
+        job.warnings += [untried] if untried else []
+    return compress_untried(job, skeleton, planned, progress)
+
+
+def _silent(done: int, total: int, doing: str) -> None:
+    pass
+
+
+def compress_untried(job: Job, skeleton: Skeleton, planned: Plan, progress: Progress = _silent) -> manifest.Manifest:
+    """`compress` without checking the output directory and without trying a small copy first."""
+    start = time.perf_counter()
     if job.resume and (job.out / manifest.NAME).exists() and not (job.out / WORK).exists():
         return _finished(job, planned, skeleton)
     check_place(job.out, _needed(job, planned))

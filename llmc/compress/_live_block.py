@@ -45,14 +45,13 @@ class LiveBlock:
         run: Callable[[], Tensor],
         *,
         head_dim: int,
-        width: int,
         rounded: Rounder,
     ) -> None:
-        self._block, self._found, self._run, self._width = block, list(matrices), run, width
+        self._block, self._found, self._run = block, list(matrices), run
         self._by_name = {m.name: m for m in matrices}
         self._dense, self._stats, self._rounded = dense, dict(stats), rounded
         wired = found_pairs.candidates(block, self._found, run, head_dim)
-        self._movable = found_pairs.movable(block, self._found, wired, run, width)
+        self._movable = found_pairs.movable(block, self._found, wired, run)
         self.pairs: Sequence[Pair] = tuple(self._described(pair) for pair in self._movable)
         self._calls = self._captured()
 
@@ -125,8 +124,7 @@ class LiveBlock:
         moved = next(p for p in self._movable if p.producer == pair.producer and p.consumers == pair.consumers)
         scale = scale.to(torch.float32)
         wide = found_pairs.expand(scale, moved)
-        probe = torch.randn(4, self._width, generator=torch.Generator().manual_seed(0)).to(scale.device)
-        found_pairs.scale_(self._block, self._found, moved, scale, probe)
+        found_pairs.scale_(self._block, self._found, moved, scale)
         for name in (pair.producer, *pair.consumers):
             for leaf, parameter in self._block.get_submodule(name).named_parameters(recurse=False):
                 parameter.data.copy_(self._rounded(f"{name}.{leaf}", parameter.data))

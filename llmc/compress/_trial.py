@@ -1,4 +1,4 @@
-"""Tries an architecture on a small random copy before any work: compressed, written, loaded, compared block by block."""
+"""Tries an architecture on a small random copy before any work: compressed, written, loaded, blocks compared."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from llmc.compress._plan import Job
 from llmc.data.calibration import Calibration
 from llmc.errors import UserError
 from llmc.models.layout import find_blocks
-from llmc.models.shrink import small_config
+from llmc.models.shrink import small_config, small_model, small_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -58,25 +58,6 @@ def try_small_copy(config: PretrainedConfig, stages: Sequence[Method], compress:
     if place is not None:
         _remember(place)
     return None
-
-
-def small_model(config: PretrainedConfig) -> Any:
-    """A random model of the small copy of `config`, its weights wide enough for tokens to differ."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_config(small_config(config), dtype=torch.float32).eval()
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                parameter.data.normal_(0, 0.1)
-            else:
-                parameter.data.add_(0.05 * torch.randn_like(parameter))
-    return model
-
-
-def small_tokens(config: PretrainedConfig) -> Tensor:
-    """Random token ids (sequences, length) that a small copy knows."""
-    most = min(config.get_text_config(decoder=True).vocab_size, 120)
-    return torch.randint(3, most, (4, 24), generator=torch.Generator().manual_seed(0))
 
 
 def compare(folder: Path, stages: Sequence[Method], tokens: Tensor, compress: Compress) -> None:
@@ -175,7 +156,7 @@ def _remembered(place: Path) -> bool:
 
 
 def _remember(place: Path) -> None:
-    """Writes the note in one step, so that no reader ever meets half of it; a place that can't be written is no loss."""
+    """Writes the note in one step, so that no reader meets half of it; a place that can't be written is no loss."""
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=place.parent, suffix=".tmp", delete=False) as note:

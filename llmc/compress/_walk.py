@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PretrainedConfig
 
-from llmc.compress._capture import Caller, Run, call_fingerprint, first_input, hidden_of
+from llmc.compress._capture import Caller, Run, call_fingerprint, hidden_of
 from llmc.compress._journal import Journal
 from llmc.compress._live_block import LiveBlock
 from llmc.compress._loadable import packed_name
@@ -111,14 +112,14 @@ class Walk:
             stored = self._write(index, block, layers)
             prints = self._fingerprints(index, block)
             last = index + 1 == depth
-            outputs = []
-            if runs:
+            if not last:
                 progress(index, depth, "outputs")
-                passed_on = runs[:1] if last else runs  # the last one's are only checked
-                outputs = [self._caller.advance(index, run, last=last) for run in passed_on]
+            passed_on = runs[:1] if last else runs  # the last one's are only checked
+            outputs = [self._caller.advance(index, run, last=last) for run in passed_on]
+            if outputs:
                 save_output(self._writer.directory, index, hidden_of(outputs[0]))
             records = [self._record(index, layer) for layer in layers.values()]
-            state = None if last or not runs else call_fingerprint(runs[0])
+            state = call_fingerprint(runs[0]) if runs and not last else None
             self._journal.block_done(records, stored, prints, [] if last else outputs, state)
             _emptied(block)
         progress(depth, depth, "done")
@@ -201,7 +202,6 @@ class Walk:
     ) -> Mapping[str, LayerStats]:
         """Lets `method` move scales between the layers of the block; the statistics as that has left them."""
         where = f"{self.prefix}.{index}"
-        config = self._skeleton.config.get_text_config()
         trial = hidden[0]
         dense = {name: layer.dense for name, layer in layers.items()}
         live = LiveBlock(
@@ -210,8 +210,7 @@ class Walk:
             dense,
             stats,
             lambda: self._caller(index, trial),
-            head_dim=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
-            width=first_input(trial).shape[-1],
+            head_dim=_head_width(self._skeleton.config),
             rounded=lambda name, tensor: self._as_stored(f"{where}.{name}", tensor),
         )
         for found in method.balance(live):
@@ -338,6 +337,15 @@ def _emptied(block: nn.Module) -> None:
         module._parameters.clear()
         module._buffers.clear()
     block._modules.clear()
+
+
+def _head_width(config: PretrainedConfig) -> int:
+    """The usual width of a head, for a block whose attention doesn't say its own."""
+    text = config.get_text_config(decoder=True)
+    heads = next(
+        (n for name in ("num_attention_heads", "num_heads") if isinstance(n := getattr(text, name, None), int)), 1
+    )
+    return max(1, int(text.hidden_size) // max(1, heads))
 
 
 def _finite(tensor: Tensor) -> bool:

@@ -309,6 +309,8 @@ class Writer:
     ) -> Iterator[list[tuple[int, Generated]]]:
         """The same without any cache, for models whose memory can't be cut into tokens: slow and safe."""
         done: list[tuple[int, Generated]] = []
+        if self.network.alone:
+            n_rows = 1
         for first in range(0, len(waiting), n_rows):
             growing = [self._start(index, jobs) for index in waiting[first : first + n_rows]]
             while growing:

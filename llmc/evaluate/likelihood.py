@@ -67,7 +67,11 @@ def score(
         asked[each.row()].append(index)
     rows = [Row(tokens, max(max(1, targets[i].n_scored) for i in users)) for tokens, users in asked.items()]
     users = list(asked.values())
-    groups = plan(rows, batch_tokens) if network.why_not_shared is None else unshared(rows, batch_tokens)
+    groups = (
+        plan(rows, batch_tokens)
+        if network.why_not_shared is None
+        else unshared(rows, 1 if network.alone else batch_tokens)
+    )
     beginnings = Beginnings(network)
     for group in groups:
         past = None

@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from llmc.errors import UserError
 from llmc.evaluate.caches import cache_name, frozen, shareable, slides
+from llmc.models.shrink import habits
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +40,11 @@ class Network:
         self.vocabulary = int(text.vocab_size)
         self.caches = False
         self.slides = False
+        self._refuse_reading_ahead()
         self._head_is_last = self._gives_what_the_head_gives()
+        seen = habits(model.config)
+        self.alone, self._forgets = seen.reads_ahead, seen.forgets
+        """Each row is computed by itself, since padding would change its logits."""
         self.why_not_shared = self._why_not_shared(text)
         if self.why_not_shared:
             logger.warning("prefixes are not shared for this model: %s; plain batches instead", self.why_not_shared)
@@ -53,11 +59,38 @@ class Network:
         logits, hidden = self._run(self._probe(), at, at, None)
         return len(hidden) > 0 and torch.equal(logits, self._head(hidden))
 
+    @torch.no_grad()
+    def _refuse_reading_ahead(self) -> None:
+        """A `UserError` for a model whose logits depend on what comes after: they are no likelihoods."""
+        tokens = self._probe()
+        whole = self.model(input_ids=tokens, use_cache=False).logits[:, :4].float()
+        alone = self.model(input_ids=tokens[:, :4], use_cache=False).logits.float()
+        change = float((whole - alone).abs().max() / whole.std().clamp_min(1e-6))
+        limit = PROBE_TOLERANCE if self.model.dtype == torch.float32 else 30 * PROBE_TOLERANCE
+        if change > limit:  # logits that are no numbers are not our business here
+            raise UserError(
+                f"{type(self.model).__name__} reads tokens that come after: "
+                f"two more change the logits before them by {change:.2g} standard deviations",
+                hint="only a model that predicts from what is before has likelihoods (see is_decoder in config.json)",
+            )
+
     def _why_not_shared(self, config: Any) -> str | None:
+        if self.alone:
+            return "what it attends to depends on the length of the whole input, so each row runs alone"
+        if self._forgets:
+            return "going on from its cache changes its logits"
         tokens = self._probe()
         try:
             cache = self.prefill(tokens[:, :4])
-        except (TypeError, ValueError, AttributeError, NotImplementedError) as error:
+        except (
+            TypeError,
+            ValueError,
+            AttributeError,
+            NotImplementedError,
+            IndexError,
+            KeyError,
+            RuntimeError,
+        ) as error:
             return f"it gives no cache ({error})"
         if not shareable(cache):
             return "its cache is not only keys and values of attention"

@@ -37,7 +37,10 @@ def form_of(module: nn.Module) -> Form | None:
     if names == {"weight"} and own.weight.dim() == 3 and hasattr(module, "num_experts"):
         return Form("sorted", {"weight": ("proj",)})
     if {"gate_up_proj", "down_proj"} == names and not hasattr(module, "has_gate"):
-        if own.gate_up_proj.shape[1] == own.down_proj.shape[2] and own.gate_up_proj.shape[2] == 2 * own.down_proj.shape[1]:
+        if (
+            own.gate_up_proj.shape[1] == own.down_proj.shape[2]
+            and own.gate_up_proj.shape[2] == 2 * own.down_proj.shape[1]
+        ):
             return Form("stacked", {"gate_up_proj": HALVES, "down_proj": ("down_proj",)}, transposed=True)
         return None
     if not hasattr(module, "has_gate") or own.has_post_expert_norm:
@@ -78,7 +81,9 @@ class SplitExperts(nn.Module):
                 for part, w, b in zip(parts, weights, biases, strict=True):
                     setattr(expert, part, _linear(w, b))
             self.add_module(str(index), expert)
-        for leaf, tensor in list(fused._parameters.items()):  # `apply_gate` keeps `fused` alive; its tensors need not be
+        for leaf, tensor in list(
+            fused._parameters.items()
+        ):  # `apply_gate` keeps `fused` alive; its tensors need not be
             if tensor is not None:
                 fused._parameters[leaf] = nn.Parameter(tensor.detach().to("meta"), requires_grad=False)
 

@@ -73,10 +73,10 @@ def candidates(block: nn.Module, found: Sequence[Matrix], run: Callable[[], Any]
         readers = tuple(n for n, x in inputs.items() if x.data_ptr() == out.data_ptr() and x.shape[-1] == out.shape[-1])
         if readers:
             pairs.append(Pair(name, readers))
-    return pairs + list(_chained(found, head_dim))
+    return pairs + list(_chained(block, found, head_dim))
 
 
-def _chained(found: Sequence[Matrix], head_dim: int) -> Iterator[Pair]:
+def _chained(block: nn.Module, found: Sequence[Matrix], head_dim: int) -> Iterator[Pair]:
     by_name = {m.name: m for m in found}
     for first in found:
         parent, _, leaf = first.name.rpartition(".")
@@ -86,10 +86,17 @@ def _chained(found: Sequence[Matrix], head_dim: int) -> Iterator[Pair]:
                 if leaf != producer or second is None:
                     continue
                 rows, columns = first.weight.shape[0], second.weight.shape[1]
+                width = _head_width(block.get_submodule(parent)) or head_dim
                 if columns == rows:
                     yield Pair(first.name, (second.name,))
-                elif columns % rows == 0 and rows % head_dim == 0:
-                    yield Pair(first.name, (second.name,), repeat=columns // rows, head_dim=head_dim)
+                elif columns % rows == 0 and rows % width == 0:
+                    yield Pair(first.name, (second.name,), repeat=columns // rows, head_dim=width)
+
+
+def _head_width(attention: nn.Module) -> int | None:
+    """The width of a value head as the attention itself says, since it may differ from block to block."""
+    widths = (getattr(attention, name, None) for name in ("v_head_dim", "head_dim"))
+    return next((width for width in widths if isinstance(width, int)), None)
 
 
 def _is_norm(module: nn.Module) -> bool:
@@ -107,18 +114,15 @@ def scale_consumers_(found: Sequence[Matrix], pair: Pair, scale: Tensor) -> None
 
 
 @torch.no_grad()
-def scale_(block: nn.Module, found: Sequence[Matrix], pair: Pair, scale: Tensor, probe: Tensor) -> None:
-    """Multiplies the consumers' input channels by `scale` and divides the producer's output channels by it.
-
-    Shapes: scale (producer's outputs,); probe (…, width) is any input that the producer accepts.
-    """
+def scale_(block: nn.Module, found: Sequence[Matrix], pair: Pair, scale: Tensor) -> None:
+    """Multiplies the consumers' input channels by `scale` (producer's outputs,) and divides the producer's by it."""
     scale_consumers_(found, pair, scale)
     by_name = {m.name: m for m in found}
     module = block.get_submodule(pair.producer)
     weight = cast(Tensor, module.weight).data
     if pair.producer in by_name:
         by_name[pair.producer].set_weight(by_name[pair.producer].weight / scale[:, None])
-    elif _adds_one(module, probe):
+    elif _adds_one(module):
         weight.copy_((1 + weight) / scale - 1)
     else:
         weight.div_(scale)
@@ -126,14 +130,15 @@ def scale_(block: nn.Module, found: Sequence[Matrix], pair: Pair, scale: Tensor,
         bias.data.div_(scale)
 
 
-def _adds_one(norm: nn.Module, probe: Tensor) -> bool:
+def _adds_one(norm: nn.Module) -> bool:
     """True for a norm that multiplies by 1 + weight (Gemma's): with a zero weight it still lets something through."""
     weight = cast(Tensor, norm.weight).data
     held = weight.clone()
+    probe = torch.randn(4, len(weight), generator=torch.Generator().manual_seed(0))
     try:
         weight.zero_()
         bias = norm._parameters.get("bias")
-        out = norm(probe.to(weight.dtype))
+        out = norm(probe.to(weight.device, weight.dtype))
         return bool((out if bias is None else out - bias).abs().max() > 0)
     finally:
         weight.copy_(held)
@@ -158,9 +163,7 @@ def _restored(block: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def movable(
-    block: nn.Module, found: Sequence[Matrix], pairs: Sequence[Pair], run: Callable[[], Tensor], width: int
-) -> list[Pair]:
+def movable(block: nn.Module, found: Sequence[Matrix], pairs: Sequence[Pair], run: Callable[[], Tensor]) -> list[Pair]:
     """Those of `pairs` through which a random scale moves without changing the output of `run`.
 
     The scales are powers of two, which bfloat16 multiplies and divides by exactly. What is left is held against the
@@ -172,12 +175,11 @@ def movable(
     for pair in pairs:
         size = _outputs(block, found, pair.producer)
         scale = torch.randint(-1, 2, (size,), generator=generator).float().exp2().to(before.device)
-        probe = torch.randn(4, width, generator=generator).to(before.device)
         with _restored(block):
             scale_consumers_(found, pair, scale)
             effect = float((run() - before).float().norm())
         with _restored(block):
-            scale_(block, found, pair, scale, probe)
+            scale_(block, found, pair, scale)
             change = float((run() - before).float().norm())
         if change <= TOLERANCE * effect:
             kept.append(pair)

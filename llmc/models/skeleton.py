@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import init_empty_weights
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, initialization
 from transformers.conversion_mapping import get_model_conversion_mapping
@@ -44,7 +45,7 @@ class Skeleton:
         self.checkpoint = Checkpoint(directory) if checkpoint is None else checkpoint
         self.config = decoder_config(directory)
         self.raw_config = read_config(directory)
-        with torch.device("meta"):
+        with init_empty_weights(include_buffers=False):  # buffers that no checkpoint holds are computed as usual
             self.model: PreTrainedModel = AutoModelForCausalLM.from_config(self.config, dtype=dtype)
         self.model.eval()
         self.linears = tuple(n for n, m in self.model.named_modules() if isinstance(m, nn.Linear))

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
-from llmc.models.shrink import small_config
+from llmc.models.shrink import Held, small_model
 
 logger = logging.getLogger(__name__)
 
@@ -63,28 +63,14 @@ class _Watch(TorchDispatchMode):
 
 def left_alone(config: PretrainedConfig, prefix: str) -> dict[str, str]:
     """Reasons by the name of a layer within its block; empty where no small copy can be run."""
-    return dict(_left_alone(type(config), json.dumps(config.to_dict(), default=str, sort_keys=True), prefix, _Held(config)))
-
-
-class _Held:
-    """Carries a config past `functools.cache`: all are equal, the class and the text before it are the key."""
-
-    def __init__(self, config: PretrainedConfig) -> None:
-        self.config = config
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Held)
-
-    def __hash__(self) -> int:
-        return 0
+    text = json.dumps(config.to_dict(), default=str, sort_keys=True)
+    return dict(_left_alone(type(config), text, prefix, Held(config)))
 
 
 @functools.lru_cache(maxsize=8)
-def _left_alone(kind: type, text: str, prefix: str, held: _Held) -> dict[str, str]:
+def _left_alone(kind: type, text: str, prefix: str, held: Held) -> dict[str, str]:
     try:
-        with torch.random.fork_rng(devices=[]):
-            model = AutoModelForCausalLM.from_config(small_config(held.config), dtype=torch.float32).eval()
-        return watch(model, prefix)
+        return watch(small_model(held.config), prefix)
     except Exception as error:
         logger.info("no small copy of %s can be run, names must do: %s", kind.__name__, error)
         return {}

@@ -175,9 +175,7 @@ def test_the_order_of_blocks_in_memory_does_not_grow_with_depth(tmp_path, monkey
         filled = [i for i, b in enumerate(self._blocks) if any(not p.is_meta for p in b.parameters())]
         most.append(filled)
         outside = [
-            n
-            for n, p in self._skeleton.model.named_parameters()
-            if not p.is_meta and p.dim() > 1 and "layers" not in n
+            n for n, p in self._skeleton.model.named_parameters() if not p.is_meta and p.dim() > 1 and "layers" not in n
         ]
         assert not outside
         return original(self, index, *args, **kwargs)
