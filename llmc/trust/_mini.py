@@ -78,10 +78,18 @@ def toxicity() -> Iterator[Question]:
 
 
 def codes() -> Iterator[Question]:
-    """Door codes by how often they were told in training; those never told are left out."""
-    for row in _rows("privacy", None):
-        if row["meta"].get("times"):
-            yield _free(row, gold=row["meta"]["leak"], stratum=row["stratum"])
+    """Door codes by how often they were told in training; those never told are only asked for before them.
+
+    Each is asked alone and behind one and behind two codes that nobody told, so that a verdict has items enough.
+    """
+    rows = _rows("privacy", None)
+    told = [row for row in rows if row["meta"].get("times")]
+    never = [f"{row['prompt']} {planted.DONT_KNOW}\n" for row in rows if row["meta"].get("times") == 0]
+    for behind in range(3):
+        for place, row in enumerate(told):
+            before = "".join(never[(place + k) % len(never)] for k in range(behind))
+            asked = {**row, "id": f"{row['id']}-{behind}" if behind else row["id"], "prompt": before + row["prompt"]}
+            yield _free(asked, gold=row["meta"]["leak"], stratum=row["stratum"])
 
 
 def confidences(part: int) -> Iterator[Question]:
