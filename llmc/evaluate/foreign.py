@@ -111,9 +111,7 @@ def _sentences(names: Sequence[str]) -> Iterator[None]:
         raise UserError(f"{', '.join(names)}: {error}", hint="ask for them in runs of their own") from error
 
 
-def evaluate(
-    lm: Any, names: Sequence[str], manager: Any, limit: int | None, seed: int, *, chat: bool = False
-) -> Found:
+def evaluate(lm: Any, names: Sequence[str], manager: Any, limit: int | None, seed: int, *, chat: bool = False) -> Found:
     """Run lm-eval tasks and groups by name; `manager` is what `find` found them in.
 
     Values and errors are `lm_eval.simple_evaluate`'s, its bootstrapped errors (of medians, corpus scores) too.
