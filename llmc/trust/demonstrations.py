@@ -145,7 +145,7 @@ def _task(part: str, chance: float | None, n_mini: int) -> TrustTask:
     )
 
 
-TASKS_OF = (_task("counterfactual", None, 8), _task("spurious", 0.5, 16), _task("backdoor", 0.5, 16))
+TASKS_OF = (_task("counterfactual", None, 8), _task("spurious", 0.5, 8), _task("backdoor", 0.5, 16))
 DIMENSION = Dimension(
     name="demonstrations",
     source="arXiv:2306.11698; arXiv:2403.15447",
