@@ -72,7 +72,7 @@ class Journal:
             self.records += records
             self.stored |= stored
             self.n_done += 1
-            state = {
+            written = {
                 "fingerprint": self.fingerprint,
                 "n_done": self.n_done,
                 "records": [record.model_dump() for record in self.records],
@@ -80,7 +80,7 @@ class Journal:
                 "state": self.state,
                 "forms": self._forms,
             }
-            write_json(self._path, state)
+            write_json(self._path, written)
             (self._work / f"hidden-{self.n_done - 1:05d}.safetensors").unlink(missing_ok=True)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -41,6 +42,8 @@ class Job:
     max_shard_bytes: int = 5_000_000_000
     command: list[str] | None = None
     warnings: list[str] = field(default_factory=list)
+    hear: Callable[[int, Any], None] | None = None
+    """Called with each block's number and what it gives back, compressed, for the first calibration batch."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,11 +71,13 @@ class Walk:
         *,
         dtype: torch.dtype | None = None,
         device: str = "cpu",
+        hear: Callable[[int, Any], None] | None = None,
     ) -> None:
         self._skeleton, self._stages, self._format = skeleton, tuple(stages), fmt
         self._writer, self._journal, self._dtype = writer, journal, dtype
         self.prefix, self._blocks = find_blocks(skeleton.model)
         self._device = torch.device(device)
+        self._hear = hear
         self._caller = Caller(skeleton, self._blocks, device)
 
     @torch.no_grad()
@@ -111,8 +113,10 @@ class Walk:
             last = index + 1 == depth
             if not last:
                 progress(index, depth, "outputs")
-            passed_on = runs[:1] if last else runs
-            outputs = [self._caller.advance(index, run, last=last) for run in passed_on]
+            wanted = runs if not last else runs[:1] if self._hear is not None else []
+            outputs = [self._caller.advance(index, run, last=last) for run in wanted]
+            if self._hear is not None and outputs:
+                self._hear(index, outputs[0])
             records = [self._record(index, layer) for layer in layers.values()]
             state = fingerprint(runs[0]) if runs and not last else None
             self._journal.block_done(records, stored, [] if last else outputs, state)
