@@ -63,24 +63,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
 """What the defaults of a configuration class leave open or set so that no decoder comes of it."""
 
 _ENCODERS = [
-    "bert",
-    "bert-generation",
-    "big_bird",
-    "camembert",
-    "data2vec-text",
-    "electra",
-    "ernie",
-    "megatron-bert",
-    "reformer",
-    "rembert",
-    "roberta",
-    "roberta-prelayernorm",
-    "roc_bert",
-    "roformer",
-    "xlm-roberta",
-    "xlm-roberta-xl",
-    "xmod",
-]
+    "bert", "bert-generation", "big_bird", "camembert", "data2vec-text", "electra",
+    "ernie", "megatron-bert", "reformer", "rembert", "roberta", "roberta-prelayernorm",
+    "roc_bert", "roformer", "xlm-roberta", "xlm-roberta-xl", "xmod",
+]  # fmt: skip
 """Decoders only where the configuration says so."""
 
 

@@ -7,6 +7,7 @@ residual streams), and whatever it does between them, is its own code: no archit
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import threading
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
@@ -114,12 +115,13 @@ class Caller:
         for index, block in enumerate(self._blocks):
             _put_gate(block, index)
         for tokens in batches:
-            run = Run(
-                lambda tokens=tokens: self._model.base_model(input_ids=tokens, use_cache=False), len(self._blocks)
-            )  # type: ignore[misc]
+            run = Run(functools.partial(self._forward, tokens), len(self._blocks))
             self._runs.append(run)
             run.start()
         return self._runs
+
+    def _forward(self, tokens: Tensor) -> Any:
+        return self._model.base_model(input_ids=tokens, use_cache=False)
 
     def resume(self, index: int, outputs: Sequence[Any]) -> None:
         """Leads all runs to block `index`, given what the block before it made of each batch."""
@@ -164,7 +166,7 @@ def _put_gate(block: nn.Module, index: int) -> None:
         run = getattr(_local, "run", None)
         return real(*args, **kwargs) if run is None else run.gate(index, args, kwargs)
 
-    block.forward = forward  # type: ignore[method-assign]
+    block.forward = forward
 
 
 def hidden_of(out: Any) -> Tensor:

@@ -59,7 +59,9 @@ def compress_untried(job: Job, skeleton: Skeleton, planned: Plan, progress: Prog
     writer = ShardWriter(job.out, job.max_shard_bytes)
     journal = Journal(job.out, _fingerprint(job, planned, skeleton))
     journal.load()
-    walk = Walk(skeleton, job.stages, planned.format, writer, journal, dtype=job.dtype, device=job.device)
+    walk = Walk(
+        skeleton, job.stages, planned.format, writer, journal, dtype=job.dtype, device=job.device, hear=job.hear
+    )
     walk.run(_batches(job), progress)
     index = writer.join()
     stored = {name: Stored(**{**s, "shape": tuple(s["shape"])}) for name, s in journal.stored.items()}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -46,6 +47,8 @@ class Job:
     check: bool = True
     """Read the written files back at the end and compare every block with the one in memory."""
     warnings: list[str] = field(default_factory=list)
+    hear: Callable[[int, Any], None] | None = None
+    """Called with each block's number and what it gives back, compressed, for the first calibration batch."""
 
 
 @dataclass(frozen=True, kw_only=True)

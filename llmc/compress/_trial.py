@@ -19,7 +19,7 @@ import transformers
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
-from llmc.compress._capture import Caller, Run, hidden_of
+from llmc.compress._capture import hidden_of
 from llmc.compress._method import Method
 from llmc.compress._plan import Job
 from llmc.data.calibration import Calibration
@@ -62,12 +62,16 @@ def try_small_copy(config: PretrainedConfig, stages: Sequence[Method], compress:
 
 def compare(folder: Path, stages: Sequence[Method], tokens: Tensor, compress: Compress) -> None:
     """Compresses `folder`/dense, loads the result in plain transformers and compares the outputs of every block."""
-    with _Listening() as heard:
-        job = Job(
-            model=folder / "dense", out=folder / "out", stages=tuple(stages),
-            calibration=Calibration(tokens, "random", None), format="dense",
-        )  # fmt: skip
-        compress(job)
+    heard: dict[int, Tensor] = {}
+    job = Job(
+        model=folder / "dense",
+        out=folder / "out",
+        stages=tuple(stages),
+        calibration=Calibration(tokens, "random", None),
+        format="dense",
+        hear=lambda index, out: heard.update({index: hidden_of(out)}),
+    )
+    compress(job)
     loaded, info = AutoModelForCausalLM.from_pretrained(
         folder / "out", dtype=torch.float32, output_loading_info=True, local_files_only=True
     )
@@ -80,7 +84,7 @@ def compare(folder: Path, stages: Sequence[Method], tokens: Tensor, compress: Co
         block.register_forward_hook(lambda _, args, out, index=index: seen.update({index: hidden_of(out)}))
     with torch.no_grad():
         loaded.base_model(input_ids=tokens, use_cache=False)
-    for index, got in heard.outputs.items():
+    for index, got in heard.items():
         off = float((got - seen[index]).norm() / seen[index].norm().clamp_min(1e-9))
         if not off <= TOLERANCE:
             raise UserError(
@@ -90,28 +94,6 @@ def compare(folder: Path, stages: Sequence[Method], tokens: Tensor, compress: Co
 
 
 _HINT = "this architecture can't be compressed yet; please report its config.json"
-
-
-class _Listening:
-    """Hears what every block of a walk gives back for the first batch, compressed."""
-
-    def __init__(self) -> None:
-        self.outputs: dict[int, Tensor] = {}
-        self._real = Caller.advance
-
-    def __enter__(self) -> _Listening:
-        outputs, real = self.outputs, self._real
-
-        def advance(caller: Caller, index: int, run: Run, *, last: bool) -> Any:
-            out = real(caller, index, run, last=last)
-            outputs.setdefault(index, hidden_of(out))
-            return out
-
-        Caller.advance = advance  # type: ignore[method-assign]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        Caller.advance = self._real  # type: ignore[method-assign]
 
 
 def _small(stage: Method) -> Method:
@@ -150,7 +132,7 @@ def small_config_text(config: PretrainedConfig) -> str:
 def _remembered(place: Path) -> bool:
     """Whether the trial went well before; whatever else lies there counts as nothing."""
     try:
-        return json.loads(place.read_text()) == {"tried": "well"}
+        return bool(json.loads(place.read_text()) == {"tried": "well"})
     except (OSError, ValueError):
         return False
 

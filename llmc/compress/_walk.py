@@ -73,11 +73,13 @@ class Walk:
         *,
         dtype: torch.dtype | None = None,
         device: str = "cpu",
+        hear: Callable[[int, Any], None] | None = None,
     ) -> None:
         self._skeleton, self._stages, self._format = skeleton, tuple(stages), fmt
         self._writer, self._journal, self._dtype = writer, journal, dtype
         self.prefix, self._blocks = find_blocks(skeleton.model)
         self._device = torch.device(device)
+        self._hear = hear
         self._caller = Caller(skeleton, self._blocks, device)
 
     @torch.no_grad()
@@ -118,6 +120,8 @@ class Walk:
             outputs = [self._caller.advance(index, run, last=last) for run in passed_on]
             if outputs:
                 save_output(self._writer.directory, index, hidden_of(outputs[0]))
+            if self._hear is not None and outputs:
+                self._hear(index, outputs[0])
             records = [self._record(index, layer) for layer in layers.values()]
             state = call_fingerprint(runs[0]) if runs and not last else None
             self._journal.block_done(records, stored, prints, [] if last else outputs, state)

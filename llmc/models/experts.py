@@ -100,7 +100,7 @@ class SplitExperts(nn.Module):
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """As the fused module was called. Shapes: hidden_states (tokens, width)."""
         if self.form.call == "sorted":
-            parts = hidden_states.split(args[0] if args else kwargs["expert_size"])
+            parts = torch.split(hidden_states, args[0] if args else kwargs["expert_size"])
             return torch.cat([e.proj(x) for e, x in zip(self._experts(), parts, strict=True)])
         if self.form.call == "stacked":
             parts = hidden_states.view(len(self._experts()), -1, hidden_states.shape[-1]).unbind()

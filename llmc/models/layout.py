@@ -53,14 +53,15 @@ class Matrix:
 def find_blocks(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
     """The name and the list of a decoder's blocks: the one ModuleList as long as the configuration says."""
     config = model.config.get_text_config(decoder=True)
-    depths = {getattr(config, n, None) for n in ("decoder_layers", "num_decoder_layers", "num_hidden_layers")} - {None}
+    named = (getattr(config, n, None) for n in ("decoder_layers", "num_decoder_layers", "num_hidden_layers"))
+    depths = {depth for depth in named if isinstance(depth, int)}
     towers = [n + "." for n, m in model.named_modules() if n and isinstance(m, PreTrainedModel) and _is_tower(n, m)]
     found = [
         (name, module)
         for name, module in model.named_modules()
         if isinstance(module, nn.ModuleList)
         and len(module) in depths
-        and sum(1 for _ in module.parameters())
+        and any(True for _ in module.parameters())
         and not name.startswith(tuple(towers))
     ]
     outer = [(n, m) for n, m in found if not any(n.startswith(other + ".") for other, _ in found)]

@@ -152,7 +152,7 @@ class Habits(NamedTuple):
 
 
 @functools.lru_cache(maxsize=4)
-def _habits(kind: type, text: str, held: Held) -> Habits:
+def _habits(kind: str, text: str, held: Held) -> Habits:
     try:
         model = small_model(held.config)
         tokens = small_tokens(model.config, 1, 60)
@@ -167,7 +167,7 @@ def _habits(kind: type, text: str, held: Held) -> Habits:
             cut = [model(input_ids=tokens[:, :n], use_cache=False).logits for n in (10, 21, 40, 58)]
             return Habits(any(off(part, 0) for part in cut), _forgets(model, tokens, off))
     except Exception as error:
-        logger.info("no small copy of %s can be run: %s", kind.__name__, error)
+        logger.info("no small copy of %s can be run: %s", kind, error)
         return Habits()
 
 
@@ -186,7 +186,7 @@ def _forgets(model: Any, tokens: Tensor, off: Callable[[Tensor, int], bool]) -> 
 
 def habits(config: PretrainedConfig) -> Habits:
     """What a small copy of `config` does in long inputs; computed once for a configuration."""
-    return _habits(type(config), json.dumps(config.to_dict(), default=str, sort_keys=True), Held(config))
+    return _habits(type(config).__name__, json.dumps(config.to_dict(), default=str, sort_keys=True), Held(config))
 
 
 class Held:

@@ -33,11 +33,11 @@ _RANKING = ("topk", "sort", "argsort", "argmax")
 _MIXING = ("mm", "bmm", "addmm", "baddbmm", "linear", "convolution", "conv1d", "embedding", "_grouped_mm", "mv", "dot")
 
 
-class _Watch(TorchDispatchMode):
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Follows each layer's output through everything but products, and sees who reads the weights."""
 
     def __init__(self, owners: dict[int, str]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.owners, self.inside = owners, [""]
         self.sources: Any = WeakTensorKeyDictionary()
         self.ranked: set[str] = set()
@@ -64,15 +64,15 @@ class _Watch(TorchDispatchMode):
 def left_alone(config: PretrainedConfig, prefix: str) -> dict[str, str]:
     """Reasons by the name of a layer within its block; empty where no small copy can be run."""
     text = json.dumps(config.to_dict(), default=str, sort_keys=True)
-    return dict(_left_alone(type(config), text, prefix, Held(config)))
+    return dict(_left_alone(type(config).__name__, text, prefix, Held(config)))
 
 
 @functools.lru_cache(maxsize=8)
-def _left_alone(kind: type, text: str, prefix: str, held: Held) -> dict[str, str]:
+def _left_alone(kind: str, text: str, prefix: str, held: Held) -> dict[str, str]:
     try:
         return watch(small_model(held.config), prefix)
     except Exception as error:
-        logger.info("no small copy of %s can be run, names must do: %s", kind.__name__, error)
+        logger.info("no small copy of %s can be run, names must do: %s", kind, error)
         return {}
 
 
