@@ -47,9 +47,7 @@ def test_it_is_quiet_asks_for_nothing_and_draws(browser, report):
 def test_the_verdict_and_the_first_items_need_no_script(browser, report):
     page = browser.open(report, scripts=False)
     text = page.js("document.body.innerText")
-    assert "None of the 3 runs is a PASS" in text and "Where answers flipped" in page.js(
-        "document.body.textContent"
-    )
+    assert "None of the 3 runs is a PASS" in text and "Where answers flipped" in page.js("document.body.textContent")
     assert page.js("document.querySelectorAll('#static tbody tr').length") == 50
     assert page.js("getComputedStyle(document.getElementById('static')).display") == "block"
     assert page.complaints() == []
