@@ -143,7 +143,8 @@ def _quiet(kind: str, answers: Any) -> None:
 
 
 def _in_a_process(kind: str, limit: float) -> dict[str, str]:
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["bench.architectures"])  # what all import is imported once
     answers = context.Queue()
     process = context.Process(target=_quiet, args=(kind, answers))
     process.start()
@@ -217,7 +218,6 @@ def main() -> None:
     if given.results and given.results.exists():
         known = dict(json.loads(line) for line in given.results.read_text().splitlines())
     todo = [kind for kind in kinds if kind not in known]
-    tried("llama")  # what all share is then loaded before the processes part
     with ThreadPoolExecutor(given.jobs) as pool:
         for kind, found in zip(todo, pool.map(lambda k: _in_a_process(k, given.limit), todo), strict=True):
             known[kind] = found
