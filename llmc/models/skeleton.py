@@ -43,8 +43,14 @@ class Skeleton:
     def __init__(self, directory: str | Path, dtype: torch.dtype) -> None:
         self.checkpoint = Checkpoint(directory)
         self.config = decoder_config(directory)
-        with init_empty_weights(include_buffers=False):  # buffers that no checkpoint holds are computed as usual
-            self.model: PreTrainedModel = AutoModelForCausalLM.from_config(self.config, dtype=dtype)
+        try:
+            with init_empty_weights(include_buffers=False):  # buffers that no checkpoint holds are computed as usual
+                self.model: PreTrainedModel = AutoModelForCausalLM.from_config(self.config, dtype=dtype)
+        except (RuntimeError, NotImplementedError, TypeError) as error:
+            raise UserError(
+                f"{type(self.config).__name__} makes no model without its weights ({str(error).splitlines()[0]})",
+                hint="this architecture can't be compressed block by block",
+            ) from error
         self.model.eval()
         mark_left_alone(self.model, self.config, find_blocks(self.model)[0])
         use_onednn_(self.model)
