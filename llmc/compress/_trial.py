@@ -54,7 +54,14 @@ def try_small_copy(config: PretrainedConfig, stages: Sequence[Method], compress:
         return f"No small copy of this architecture could be tried first ({str(error).strip()[:150]})."
     with tempfile.TemporaryDirectory(prefix="llmc-trial-") as folder:
         model.save_pretrained(f"{folder}/dense")
-        compare(Path(folder), small_stages, tokens, compress)
+        try:
+            compare(Path(folder), small_stages, tokens, compress)
+        except UserError:
+            raise
+        except Exception as error:
+            name = type(model).__name__
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise UserError(f"{name}: a small copy can't be compressed ({reason[:150]})", hint=_HINT) from error
     if place is not None:
         _remember(place)
     return None

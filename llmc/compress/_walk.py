@@ -104,6 +104,7 @@ class Walk:
             name = f"{self.prefix}.{index}"
             self._skeleton.fill(name + ".")
             block = self._blocks[index]
+            _refuse_shared(block, name)
             split_experts(block, name)
             block.to(self._device)
             check_understood(block, name)
@@ -332,6 +333,16 @@ class Walk:
             stored_as="dense" if self._packed_name(index, layer) is None else self._format.name,
             seconds=round(layer.seconds, 4),
             warnings=list(layer.warnings),
+        )
+
+
+def _refuse_shared(block: nn.Module, where: str) -> None:
+    """A `UserError` for a block with weights that the checkpoint holds only under another block's name."""
+    empty = next((name for name, parameter in block.named_parameters() if parameter.is_meta), None)
+    if empty is not None:
+        raise UserError(
+            f"{where}.{empty} is shared with another block, under whose name alone the checkpoint holds it",
+            hint="llmc handles decoders whose blocks have weights of their own",
         )
 
 

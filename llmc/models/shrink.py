@@ -220,6 +220,8 @@ def small_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
                 small[name] = min(value, _SMALL[name])
             elif name.endswith("_token_id") or name in ("start_token_id", "pad_index", "bos_index", "eos_index"):
                 small[name] = value if value < VOCABULARY else 2
+        elif isinstance(value, list) and name in _SMALL:
+            small[name] = [min(v, _SMALL[name]) if type(v) is int else v for v in value]
         elif isinstance(value, list) and name.endswith("_token_id"):
             small[name] = [v if v < VOCABULARY else 2 for v in value]
     if small.get("qk_rope_head_dim") and settings.get("head_dim") == settings["qk_rope_head_dim"]:

@@ -45,8 +45,14 @@ class Skeleton:
         self.checkpoint = Checkpoint(directory) if checkpoint is None else checkpoint
         self.config = decoder_config(directory)
         self.raw_config = read_config(directory)
-        with init_empty_weights(include_buffers=False):  # buffers that no checkpoint holds are computed as usual
-            self.model: PreTrainedModel = AutoModelForCausalLM.from_config(self.config, dtype=dtype)
+        try:
+            with init_empty_weights(include_buffers=False):  # buffers that no checkpoint holds are computed as usual
+                self.model: PreTrainedModel = AutoModelForCausalLM.from_config(self.config, dtype=dtype)
+        except (RuntimeError, NotImplementedError, TypeError) as error:
+            raise UserError(
+                f"{type(self.config).__name__} makes no model without its weights ({str(error).splitlines()[0]})",
+                hint="this architecture can't be compressed block by block",
+            ) from error
         self.model.eval()
         self.linears = tuple(n for n, m in self.model.named_modules() if isinstance(m, nn.Linear))
         """The model's linear layers by name, as loaders find them: before anything is taken apart."""
