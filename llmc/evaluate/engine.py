@@ -15,10 +15,11 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import normalize_gen_kwargs
 
 from llmc.errors import UserError
+from llmc.evaluate.answer_text import Generated, Job
 from llmc.evaluate.backend import THOUGHT_TOKENS
 from llmc.evaluate.chat import Chat
 from llmc.evaluate.encoding import Encoder, Prompt, window_of
-from llmc.evaluate.generate import Begun, Generated, Job, Writer
+from llmc.evaluate.generate import Begun, Writer
 from llmc.evaluate.journal import Journal
 from llmc.evaluate.likelihood import Score, Target, score, target
 from llmc.evaluate.network import Network
@@ -148,7 +149,7 @@ class Engine(TemplateLM):  # type: ignore[misc]
 
     def _scored(self, piece: _Piece, scores: Sequence[Score]) -> Answer | None:
         if piece.ask.kind == "generate_until":
-            made = self._writer().finish(scores[0].next_token, self._job(piece.ask, piece.targets[0].tokens))
+            made = self._writer().text.of_one_token(scores[0].next_token, self._job(piece.ask, piece.targets[0].tokens))
             return None if made is None else _written(made, overflowed=piece.overflowed)
         return Answer(
             loglikelihood=finite(sum(each.loglikelihood for each in scores)),

@@ -6,23 +6,21 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from llmc.evaluate.answer_text import AnswerText, Generated, Growing, Job
 from llmc.evaluate.beginnings import Beginnings
 from llmc.evaluate.caches import repeated
 from llmc.evaluate.encoding import Encoder
-from llmc.evaluate.endings import cut, end_texts, end_tokens, first_stop
 from llmc.evaluate.network import Network, most_likely, padded_left
 from llmc.evaluate.prefix_tree import Row
 from llmc.evaluate.prefixes import Group, plan, unshared
 from llmc.evaluate.running import Running, States
 from llmc.evaluate.sampling import draw, generator, skip
-from llmc.evaluate.thoughts import may_open, open_at_start
 
 COHORT_TOKENS = 32_768
 """New tokens of the requests that share a running batch."""
@@ -39,67 +37,8 @@ MAX_ROWS = 64
 TOKENS_A_ROW = 64
 """Tokens of a batch for which the running batch has a row, if its rows are short."""
 
-LONGEST_MARK = 24
-"""Tokens in which a mark that opens or closes a thought is looked for."""
-
 HELD_TOKENS = 16
 """Tokens that the running batch may hold in its cache, over the tokens of a batch."""
-
-
-class Job(NamedTuple):
-    """A prompt to continue."""
-
-    prompt: tuple[int, ...]
-    max_new_tokens: int
-    until: tuple[str, ...] = ()
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int = 0
-    sample: int = 0
-    at_once: bool = False
-    """Stop strings count from the first token, white space included: lm-eval's rule."""
-    thought_tokens: int = 0
-    """Tokens that a thought before the answer may have, beside `max_new_tokens`."""
-    closing: str | None = None
-    """The mark that closes the thought which the prompt opens."""
-
-
-class Generated(NamedTuple):
-    """What a job gave."""
-
-    text: str
-    n_tokens: int
-    """A thought's and an end token among them."""
-    truncated: bool
-    """It ended only because its tokens were used up."""
-
-
-@dataclass
-class _Growing:
-    """A job under way."""
-
-    index: int
-    job: Job
-    random: torch.Generator | None
-    tokens: list[int] = field(default_factory=list)
-    closing: str | None = None
-    """The mark that the thought under way ends with; None: there is none."""
-    may_think: bool = True
-    """What is written so far could be the beginning of a thought."""
-    start: int = 0
-    """Where in `tokens` the answer begins."""
-    rest: str = ""
-    """What of the answer stands in the token that closed the thought."""
-
-    held: bool = False
-    """What is written is a part of a mark that may open a thought: only the next tokens tell."""
-
-    def full(self) -> bool:
-        """Whether no token is left, of the thought's where one is under way, else of the answer's."""
-        room = self.job.max_new_tokens if self.closing is None else self.job.thought_tokens
-        if self.held:
-            room = max(room, min(LONGEST_MARK, self.job.thought_tokens))
-        return len(self.tokens) - self.start >= room
 
 
 class _Ready(NamedTuple):
@@ -129,12 +68,11 @@ class Writer:
     def __init__(self, network: Network, encoder: Encoder, batch_tokens: int) -> None:
         self.network, self.encoder, self.batch_tokens = network, encoder, batch_tokens
         self.most_rows = max(1, min(MAX_ROWS, batch_tokens // TOKENS_A_ROW))
-        self.ends = end_tokens(encoder.tokenizer, getattr(network.model, "generation_config", None))
+        self.text = AnswerText(encoder, getattr(network.model, "generation_config", None))
         self._tick: Callable[[int], None] = lambda n: None
         self._keep: Callable[[Begun], None] = lambda under_way: None
         self._begun: Begun = {}
         self._given = 0.0
-        self.end_texts = end_texts(encoder.tokenizer, self.ends)
 
     def write(
         self,
@@ -215,7 +153,7 @@ class Writer:
         reading = chain(self._read_on(cohort, users, jobs), self._read(cohort, prompts, users))
         ready: deque[tuple[_Ready, Any]] = deque()
         running = Running(self.network, n_rows)
-        growing: dict[int, _Growing] = {}
+        growing: dict[int, Growing] = {}
         more = True
         while True:
             free = running.free()
@@ -256,7 +194,7 @@ class Writer:
         yield done
 
     def _now_and_then(
-        self, done: list[tuple[int, Generated]], growing: Iterable[_Growing]
+        self, done: list[tuple[int, Generated]], growing: Iterable[Growing]
     ) -> Iterator[list[tuple[int, Generated]]]:
         """Gives and empties what is `done` and notes what is under way, when that was last done long ago."""
         if self.clock() - self._given < STORE_S:
@@ -326,81 +264,28 @@ class Writer:
         longest = max(len(job.prompt) + job.max_new_tokens + (job.thought_tokens if job.closing else 0) for job in jobs)
         return max(1, min(self.most_rows, HELD_TOKENS * self.batch_tokens // longest))
 
-    def _start(self, index: int, jobs: Sequence[Job]) -> _Growing:
+    def _start(self, index: int, jobs: Sequence[Job]) -> Growing:
         job, begun = jobs[index], self._begun.get(index, ())
         random = generator(job.prompt, job.seed, job.sample) if job.temperature > 0 else None
         if random is not None:
             skip(random, len(begun))
-        each = _Growing(index, job, random, closing=job.closing, may_think=job.closing is None)
+        each = Growing(index, job, random, closing=job.closing, may_think=job.closing is None)
         for token in begun:  # one by one: a thought may begin or end among them
-            self._added(each, token)
+            self.text.add(each, token)
         return each
 
-    def _grow(self, each: _Growing, logits: Tensor, best: int | None = None) -> bool:
+    def _grow(self, each: Growing, logits: Tensor, best: int | None = None) -> bool:
         """Append the next token; True when the sequence is over."""
         job = each.job
         if each.random is not None:
             token = draw(logits, job.temperature, job.top_p, each.random)
         else:
             token = int(logits.argmax()) if best is None else best
-        return self._added(each, token)
+        return self.text.add(each, token)
 
-    def _added(self, each: _Growing, token: int) -> bool:
-        each.tokens.append(token)
-        if token in self.ends:
-            return True
-        if each.may_think:
-            self._look_for_thought(each)
-        if each.closing is not None:
-            self._look_for_end_of_thought(each, each.closing)
-        return each.full() or (each.closing is None and self._stopped(each))
-
-    def _look_for_thought(self, each: _Growing) -> None:
-        said = self.encoder.decode(each.tokens, special=True)
-        each.closing = open_at_start(said)
-        each.may_think = each.closing is None and may_open(said) and len(each.tokens) < LONGEST_MARK
-        each.held = each.may_think and not said.isspace()
-
-    def _look_for_end_of_thought(self, each: _Growing, closing: str) -> None:
-        if closing in self.encoder.decode(each.tokens[-LONGEST_MARK:], special=True):
-            each.rest = self.encoder.decode(each.tokens, special=True).partition(closing)[2]
-            each.closing, each.start = None, len(each.tokens)
-
-    def _stopped(self, each: _Growing) -> bool:
-        """Whether a stop string is in the text; one of n bytes is spread over n tokens at most, so few are decoded."""
-        if not each.job.until:
-            return False
-        reach = max(len(stop.encode()) for stop in each.job.until) + 2
-        tail = each.rest + self.encoder.decode(each.tokens[each.start :][-reach:], special=True)
-        if not any(stop and stop in tail for stop in each.job.until):
-            return False
-        return first_stop(self._text(each), each.job.until, at_once=each.job.at_once) is not None
-
-    def _text(self, each: _Growing) -> str:
-        """What is written so far behind any thought, without special tokens and without the token that ended it."""
-        tokens = each.tokens[each.start :][: each.job.max_new_tokens]
-        return each.rest + self.encoder.decode(tokens[:-1] if tokens and tokens[-1] in self.ends else tokens)
-
-    def _finish(self, each: _Growing) -> Generated:
+    def _finish(self, each: Growing) -> Generated:
         self._tick(1)
-        return self._finished(each)
-
-    def _finished(self, each: _Growing) -> Generated:
-        """The answer, cut before a stop string and before an end token that is spelled; none inside a thought."""
-        ended, full = each.tokens[-1] in self.ends, each.full()
-        if each.closing is not None:
-            return Generated("", len(each.tokens), full and not ended)
-        text = self._text(each)
-        kept = cut(cut(text, self.end_texts), each.job.until, at_once=each.job.at_once)
-        n_tokens = min(len(each.tokens), each.start + each.job.max_new_tokens)  # no more for a mark that was none
-        ended = ended and n_tokens == len(each.tokens)
-        return Generated(kept, n_tokens, full and not ended and len(kept) == len(text))
-
-    def finish(self, token: int, job: Job) -> Generated | None:
-        """The answer of one token; None where that token begins a thought, behind which the answer is to be written."""
-        each = _Growing(0, job, None)
-        self._added(each, token)
-        return None if each.closing is not None or each.held else self._finished(each)
+        return self.text.finished(each)
 
 
 def _users(unit: _Unit, users: Sequence[list[int]]) -> list[int]:

@@ -10,8 +10,8 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
 from llmc.errors import UserError
+from llmc.evaluate.answer_text import Job
 from llmc.evaluate.engine import Engine, asked
-from llmc.evaluate.generate import Job
 from llmc.evaluate.journal import Journal
 from llmc.evaluate.prefix_tree import Row
 from llmc.evaluate.prefixes import plan
