@@ -151,7 +151,7 @@ def test_the_smallest_detectable_change():
     verdict = decide(evidence(60, 60, 2000), LIMITS)
     assert verdict.detectable == pytest.approx(2.8016 * np.sqrt(0.06 / 1999), rel=0.02)
     still = evidence(0, 0, 2000)
-    assert decide(still, LIMITS).detectable == still.difference.high
+    assert decide(still, LIMITS).detectable == pytest.approx(still.difference.high)
 
 
 def test_holm_takes_back_a_loss_that_stands_only_alone():
