@@ -136,7 +136,8 @@ def test_a_single_filter_needs_no_name(folder):
 
 def test_the_table_shows_groups(folder):
     found = foreign.evaluate(Made(), ["by_size"], foreign.find(["by_size"], [folder]), None, 0)
-    printed = table({"tasks": {name: part.results for name, part in found.tasks.items()}, "groups": found.groups}, width=200)
+    tasks = {name: part.results for name, part in found.tasks.items()}
+    printed = table({"tasks": tasks, "groups": found.groups}, width=200)
     row = next(line for line in printed.splitlines() if line.startswith("by_size"))
     assert "exact_match,strict" in row and "group of 2" in row
 
