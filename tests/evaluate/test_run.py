@@ -117,8 +117,7 @@ def test_samples_are_sorted_and_hold_what_the_report_reads(tmp_path):
     assert [line["id"] for line in lines] == [f"{i:02d}" for i in range(20)]
     assert set(lines[0]) == {
         "id", "cluster", "stratum", "prompt_sha256", "prompt", "question", "turns", "request", "gold", "answer",
-        "choice",
-        "options", "loglikelihoods", "marks", "flags", "kl", "margin", "seconds",
+        "choice", "by_mark", "options", "loglikelihoods", "marks", "flags", "kl", "margin", "seconds",
     }  # fmt: skip
     assert len(lines[0]["answer"]) == 2
     metric = run.results["tasks"][Toy.name]["metrics"]["length"]
