@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -91,7 +92,10 @@ def check_written(job: Job, fmt: Format, source: Skeleton, before: Loading, conf
 def check_loading(fmt: Format, skeleton: Skeleton, tensors: Mapping[str, Tensor], config: dict[str, Any]) -> None:
     """Raises `UserError` unless transformers' loader gives every parameter its value from `tensors`."""
     model = type(skeleton.model)
-    found = stock_load(model, type(skeleton.config).from_dict(config), tensors)
+    written = copy.deepcopy(skeleton.config)  # config.json has forms that only transformers' reader knows (infinity)
+    if (stored_as := config.get("quantization_config")) is not None:
+        written.quantization_config = stored_as
+    found = stock_load(model, written, tensors)
     unread = tuple(name for name in found.unread if not is_extra_prediction(name, config))
     problem = replace(found, unread=unread).problem
     if problem is not None:

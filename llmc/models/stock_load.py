@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -75,7 +76,7 @@ def stock_load(model: type[PreTrainedModel], config: PretrainedConfig, tensors: 
     Nothing is read or held: `tensors` are on the meta device (see `meta_tensors`). Where the library that reads a
     quantisation is not installed, an empty `Loading`: nothing is known.
     """
-    found = type(config).from_dict(config.to_dict())
+    found = copy.deepcopy(config)
     quantization = getattr(config, "quantization_config", None)
     if quantization and quantization.get("quant_method") in STAND_INS:
         _register()
