@@ -28,12 +28,13 @@ MCQ = "kick/multiple_choice"
 def answers(item, *, text, best):
     """Texts that say `text`, and options of which the one at `best` is likeliest."""
     options = [ask for ask in item.requests if ask.kind == "loglikelihood"]
+    n = len(item.meta.get("options") or ()) or 4
     found = []
     for ask in item.requests:
         if ask.kind == "generate_until":
             found.append(Answer(text=text, n_tokens=3))
         elif ask.kind == "loglikelihood":
-            found.append(Answer(loglikelihood=-0.1 if options.index(ask) % 4 == best else -9.0, n_tokens=1))
+            found.append(Answer(loglikelihood=-0.1 if options.index(ask) % n == best else -9.0, n_tokens=1))
         else:
             found.append(Answer(loglikelihood=-10.0 * (1 + best), n_tokens=4))
     return found

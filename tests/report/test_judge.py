@@ -296,8 +296,9 @@ def test_a_perplexity_that_collapsed_is_told_once(judge, tmp_path):
     for path, nats in zip(runs, (1.0, 6.0), strict=True):
         edit_lines(path / f"samples/{task}.jsonl", lambda i, line, nats=nats: {**line, "marks": {name: nats + i / 1e3}})
         facts = {"value": nats, "stderr": 0.1, "n": 200, "direction": "lower", "kind": "mean", "range": [0.0, None]}
-        beside = {**facts, "value": math.exp(nats), "kind": "statistic"}
+        edges = [math.exp(nats - 0.2), math.exp(nats + 0.2)]
+        beside = {**facts, "value": math.exp(nats), "kind": "statistic", "ci95": edges}
         edit(path / "results.json", **{f"tasks__{task}__metrics": {name: facts, "perplexity": beside}})
         edit(path / "results.json", **{f"tasks__{task}__primary": name})
     row = row_of(judge(runs[0], [runs[1]]), task)
-    assert row.code == "collapsed" and row.found == "perplexity 148.4 × dense" and row.notes == []
+    assert row.code == "collapsed" and row.found == "perplexity at least 99.5 × dense" and row.notes == []
