@@ -10,7 +10,8 @@ from scipy import stats
 from llmc.evaluate.paired import Difference, interval_at
 
 _MOST = 2.0**30
-_HALVINGS = 30
+_CLOSE = 1e-4
+"""The part of the items by which an answer may be off: people read two digits of it."""
 
 
 @functools.cache
@@ -48,7 +49,7 @@ def items_needed(difference: Difference, margin: float, power: float = 0.8) -> i
         low, high = high, 2 * high
         if high > _MOST:
             return None
-    for _ in range(_HALVINGS):
+    while high > low * (1 + _CLOSE):
         middle = math.sqrt(low * high)
         low, high = (low, middle) if _settles(d, margin, middle, power) else (middle, high)
     return math.ceil(d.n * high - 1e-6)

@@ -14,6 +14,7 @@ from llmc.commands._stop import terminable
 ROOT = Path(__file__).parents[2]
 KILLED = """
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are begun with SIGINT ignored
 from llmc.compress._journal import Journal as Blocks
 from llmc.evaluate.journal import Journal as Answers
 from llmc.cli import run
