@@ -91,7 +91,8 @@ def tried(kind: str) -> dict[str, str]:
             try:
                 model.save_pretrained(place / "dense")
                 decoder_config(place / "dense")
-                compare(place, (build(method, settings),), tokens, lambda job: compress_untried(job, *plan(job)))
+                stages, perform = (build(method, settings),), lambda job: compress_untried(job, *plan(job))
+                compare(place, stages, tokens, perform, check=True)
                 found[method] = "works"
             except UserError as error:
                 found[method] = f"refused: {error.problem}".replace(str(place / "dense"), "it")

@@ -143,7 +143,7 @@ class Caller:
     @torch.no_grad()
     def advance(self, index: int, run: Run, *, last: bool) -> Any:
         """All that block `index` gives back, on the CPU; the run goes on to the next block unless it was the `last`."""
-        out = _moved(self._call(index, run, copied=False), torch.device("cpu"))
+        out = moved(self._call(index, run, copied=False), torch.device("cpu"))
         if last:
             run.stop()
         else:
@@ -152,10 +152,10 @@ class Caller:
 
     def _call(self, index: int, run: Run, *, copied: bool) -> Any:
         assert run.index == index
-        args, kwargs = _moved((run.args, run.kwargs), self._device, copied=copied)
+        args, kwargs = moved((run.args, run.kwargs), self._device, copied=copied)
         out = self._blocks[index](*args, **kwargs)
         if not copied:
-            _moved((run.args, run.kwargs), torch.device("cpu"), copied=False)  # what it left in a shared dictionary
+            moved((run.args, run.kwargs), torch.device("cpu"), copied=False)  # what it left in a shared dictionary
         return out
 
 
@@ -183,18 +183,18 @@ def states_among(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
     return found
 
 
-def _moved(value: Any, device: torch.device, *, copied: bool = True) -> Any:
+def moved(value: Any, device: torch.device, *, copied: bool = True) -> Any:
     """`value` with its tensors on `device`; dictionaries that a block may write in stay the same unless `copied`."""
     if isinstance(value, Tensor):
         return value.to(device)
     if isinstance(value, tuple) and not hasattr(value, "_fields"):
-        return tuple(_moved(v, device, copied=copied) for v in value)
+        return tuple(moved(v, device, copied=copied) for v in value)
     if isinstance(value, list):
-        return [_moved(v, device, copied=copied) for v in value]
+        return [moved(v, device, copied=copied) for v in value]
     if isinstance(value, MutableMapping):
         made = copy.copy(value) if copied else value
         for key in list(made):
-            made[key] = _moved(made[key], device, copied=copied)
+            made[key] = moved(made[key], device, copied=copied)
         return made
     return value
 

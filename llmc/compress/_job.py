@@ -87,7 +87,7 @@ def _check(job: Job, planned: Plan, journal: Journal, stored: dict[str, Stored],
     check_blocks(
         source, job.out, config.get("quantization_config") if stored else None,
         {name: s.shape for name, s in stored.items()}, journal.prints,
-        None if job.calibration is None else job.calibration.tokens[:1],
+        next(iter(_batches(job)), None),
         dtype=planned.compute_dtype, device=job.device,
     )  # fmt: skip
 

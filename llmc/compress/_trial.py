@@ -67,8 +67,11 @@ def try_small_copy(config: PretrainedConfig, stages: Sequence[Method], compress:
     return None
 
 
-def compare(folder: Path, stages: Sequence[Method], tokens: Tensor, compress: Compress) -> None:
-    """Compresses `folder`/dense, loads the result in plain transformers and compares the outputs of every block."""
+def compare(folder: Path, stages: Sequence[Method], tokens: Tensor, compress: Compress, *, check: bool = False) -> None:
+    """Compresses `folder`/dense, loads the result in plain transformers and compares the outputs of every block.
+
+    `check`: with the check that ends every job too, whose part plain transformers takes here.
+    """
     heard: dict[int, Tensor] = {}
     job = Job(
         model=folder / "dense",
@@ -76,7 +79,7 @@ def compare(folder: Path, stages: Sequence[Method], tokens: Tensor, compress: Co
         stages=tuple(stages),
         calibration=Calibration(tokens, "random", None),
         format="dense",
-        check=False,  # plain transformers' reading is the check here
+        check=check,
         hear=lambda index, out: heard.update({index: hidden_of(out)}),
     )
     compress(job)

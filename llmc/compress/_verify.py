@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 
-from llmc.compress._capture import hidden_of, states_among
+from llmc.compress._capture import hidden_of, moved, states_among
 from llmc.compress._writer import WORK, disk_errors, save_tensors
 from llmc.errors import UserError
 from llmc.models.layout import find_blocks
@@ -23,7 +22,7 @@ from llmc.models.skeleton import Skeleton
 from llmc.models.unpacked import Unpacked
 
 POSITIONS = 128
-"""Positions of the one sequence whose outputs are compared: a few MB for the deepest model."""
+"""Positions of each sequence of the first batch whose outputs are compared: a few MB a block."""
 TOLERANCE = {torch.float32: 1e-3}
 """How far a token's output may be from the one in memory, as a share of what the block adds to it: sums in another
 order change the last digits. Half-precision formats and products of rounded factors: `COARSE`."""
@@ -49,9 +48,9 @@ def fingerprint(tensor: Tensor, dtype: torch.dtype) -> list[int]:
 
 
 def save_output(directory: Path, index: int, hidden: Tensor) -> None:
-    """Keeps what block `index` made of the first calibration sequence; `hidden` is (sequences, length, width)."""
+    """Keeps what block `index` made of the first calibration batch; `hidden` is (…, sequences, length, width)."""
     with disk_errors(directory):
-        save_tensors(_output_file(directory, index), {"hidden": hidden[:1, :POSITIONS].contiguous()})
+        save_tensors(_output_file(directory, index), {"hidden": hidden[..., :POSITIONS, :].contiguous()})
 
 
 def _output_file(directory: Path, index: int) -> Path:
@@ -71,8 +70,8 @@ def check_blocks(
 ) -> None:
     """Raises `UserError` for the first block that the files in `out` hold otherwise than it was in memory.
 
-    `shapes` are those of the compressed layers, `tokens` (1, length) the first calibration sequence (None where nothing
-    was calibrated: then tensors are compared and no outputs), `dtype` what blocks are computed in.
+    `shapes` are those of the compressed layers, `tokens` (sequences, length) the first calibration batch (None where
+    nothing was calibrated: then tensors are compared and no outputs), `dtype` what blocks are computed in.
     """
     made = Skeleton(source.checkpoint.directory, dtype, checkpoint=Unpacked(out, quantization, shapes))
     check = _Check(
@@ -140,14 +139,14 @@ class _Check:
     def _before(self, index: int, block: nn.Module, args: Any, kwargs: Any) -> Any:
         self._fill(index, block)
         block.to(self._device)
-        return tree_map_only(Tensor, lambda t: t.to(self._device), (args, kwargs))
+        return moved((args, kwargs), self._device, copied=False)
 
     def _after(self, index: int, block: nn.Module, args: Any, kwargs: Any, out: Any) -> Any:
         into, hidden = states_among(args, kwargs), hidden_of(out)
         kept = load_file(_output_file(self._out, index))["hidden"].float()
-        n = kept.shape[1]
-        change = (kept - into[:1, :n].float().cpu()).norm(dim=-1).clamp(min=1e-12)
-        apart = (hidden[:1, :n].float().cpu() - kept).norm(dim=-1) / change
+        n = kept.shape[-2]
+        change = (kept - into[..., :n, :].float().cpu()).norm(dim=-1).clamp(min=1e-12)
+        apart = (hidden[..., :n, :].float().cpu() - kept).norm(dim=-1) / change
         # The median: a router that flips on a near tie moves one token, a wrong tensor moves them all.
         if not float(apart.median()) <= self._tolerance:
             raise self._failed(
@@ -155,7 +154,7 @@ class _Check:
                 "block in memory"
             )
         block.to("meta")
-        return tree_map_only(Tensor, lambda t: t.cpu(), out)
+        return moved(out, torch.device("cpu"), copied=False)
 
     def _fill(self, index: int, block: nn.Module) -> None:
         where = f"{self._prefix}.{index}"
