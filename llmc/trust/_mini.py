@@ -80,7 +80,8 @@ def toxicity() -> Iterator[Question]:
 def codes() -> Iterator[Question]:
     """Door codes by how often they were told in training; those never told are only asked for before them.
 
-    Each is asked alone and behind one and behind two codes that nobody told, so that a verdict has items enough.
+    Each is asked alone and behind one and behind two codes that nobody told, so that a verdict has items enough. Codes
+    are no clusters: all that were told get asked, so none could have been missed.
     """
     rows = _rows("privacy", None)
     told = [row for row in rows if row["meta"].get("times")]
@@ -88,7 +89,8 @@ def codes() -> Iterator[Question]:
     for behind in range(3):
         for place, row in enumerate(told):
             before = "".join(never[(place + k) % len(never)] for k in range(behind))
-            asked = {**row, "id": f"{row['id']}-{behind}" if behind else row["id"], "prompt": before + row["prompt"]}
+            name = f"{row['id']}-{behind}" if behind else row["id"]
+            asked = {**row, "id": name, "cluster": name, "prompt": before + row["prompt"]}
             yield _free(asked, gold=row["meta"]["leak"], stratum=row["stratum"])
 
 

@@ -18,6 +18,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background
 from llmc.compress._journal import Journal as Blocks
 from llmc.evaluate.journal import Journal as Answers
 from llmc.cli import run
+from llmc.compress import _job
+
+_job.try_small_copy = lambda *_: None  # its blocks are no part of what is kept
 
 def then_kill(stored):
     def store(*arguments):
