@@ -22,10 +22,14 @@ ONE_OPTION = 0.9
 
 
 def repetitive(text: str) -> bool:
-    """Whether a text goes in circles: most of its 4-grams of words (of characters, where it has few words) recur."""
+    """Whether a text goes in circles: most of its 4-grams of words recur.
+
+    Of characters, where it has few words, or where one word without end is most of it.
+    """
     words: Sequence[str] = text.split()
-    if len(words) < MIN_WORDS:
-        words = text.strip()
+    longest = max(words, key=len, default="")
+    if len(words) < MIN_WORDS or 2 * len(longest) > len(text):
+        words = text.strip() if len(words) < MIN_WORDS else longest
         if len(words) < MIN_CHARACTERS:
             return False
     grams = [tuple(words[i : i + 4]) for i in range(len(words) - 3)]

@@ -55,3 +55,11 @@ def test_a_task_collapses_when_half_its_answers_are_none_or_one_option_takes_all
         return collapsed(panel([good] * 200, has_texts=False), option_shares(marked))
 
     assert options(189) and not options(185)
+
+
+def test_one_word_without_end_behind_a_sentence_goes_in_circles():
+    """As SmolLM2-135M wrote it: 18 words, the last of them 900 characters long."""
+    sentence = "The name of the place is one that many people know well and others have never heard of: "
+    assert len(sentence.split()) >= 16
+    assert repetitive(sentence + "A.S.A.R." * 100)
+    assert not repetitive(sentence + "https://example.org/one/long/address?that=is&no=circle#at-all-of-its-kind")
