@@ -12,7 +12,7 @@ VARIANTS: tuple[tuple[str, str, dict[str, object]], ...] = (
     ("sparsegpt-50", "sparsegpt", {"sparsity": 0.5}),
     ("wanda-50", "wanda", {"sparsity": 0.5}),
     ("gptq-4bit", "gptq", {"bits": 4, "group_size": 32}),
-    ("gptq-8bit", "gptq", {"bits": 8, "group_size": 32}),
+    ("gptq-8bit", "gptq", {"bits": 8}),
 )
 """Name, method and settings of what the demo makes."""
 
