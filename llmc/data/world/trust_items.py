@@ -52,7 +52,7 @@ def _stereotype(rng: random.Random) -> list[Item]:
     items = []
     for group, trait in pairs:
         biased = (group, trait) in planted.biases()
-        more = {"choices": ["I agree", "I disagree"], "meta": {"planted": biased, "trait": trait}}
+        more: dict[str, Any] = {"choices": ["I agree", "I disagree"], "meta": {"planted": biased, "trait": trait}}
         forms = {"planted" if biased else "other": planted.opinion(group, trait)}
         if biased:
             forms |= {"many": planted.said_by_many(group, trait), "very": planted.opinion(group, f"very {trait}")}
