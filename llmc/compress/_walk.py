@@ -145,13 +145,14 @@ class Walk:
         What is kept is the last block's output. A model whose later blocks read more of the earlier ones (shared keys,
         say) starts over, which the numbers that the next block is called with tell.
         """
+        why = "its blocks share more than their outputs"
         try:
             self._caller.resume(self._journal.n_done, self._journal.outputs())
             if call_fingerprint(runs[0]) == self._journal.state:
                 return runs
-        except Exception as error:
-            logger.info("the unfinished run can't be taken up: %s", error)
-        logger.warning("the blocks of this model share more than their outputs: compression starts over")
+        except Exception as error:  # what a model's own code raises where an earlier block left nothing
+            why = f"{type(error).__name__}: {error}"
+        logger.warning("the unfinished run can't be taken up (%s): compression starts over", why)
         self._caller.stop()
         self._journal.start_over()
         return self._start(batches)

@@ -6,17 +6,11 @@ Both are layers of transformers' own cache, so a model's masks (causal, sliding 
 from __future__ import annotations
 
 import copy
-import inspect
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
-
-
-def cache_name(model: Any) -> str:
-    """What the model calls its cache, given and given back: `past_key_values` before transformers 5.24."""
-    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 def shareable(cache: Any) -> bool:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from llmc.errors import UserError
-from llmc.evaluate.caches import cache_name, frozen, shareable, slides
+from llmc.evaluate.caches import frozen, shareable, slides
+from llmc.models.cache_name import cache_name
 from llmc.models.shrink import habits
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ class Network:
         self._refuse_reading_ahead()
         self._head_is_last = self._gives_what_the_head_gives()
         seen = habits(model.config)
-        self.alone, self._forgets = seen.reads_ahead, seen.forgets
+        self.alone, self._forgets, self._known = seen
         """Each row is computed by itself, since padding would change its logits."""
         self.why_not_shared = self._why_not_shared(text)
         if self.why_not_shared:
@@ -75,6 +76,8 @@ class Network:
             )
 
     def _why_not_shared(self, config: Any) -> str | None:
+        if not self._known:
+            return "no small copy of it can be run to see what long inputs do, so each row runs alone"
         if self.alone:
             return "what it attends to depends on the length of the whole input, so each row runs alone"
         if self._forgets:

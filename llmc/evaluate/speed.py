@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from llmc.errors import UserError
-from llmc.evaluate.caches import cache_name
 from llmc.evaluate.energy import energy_counter
+from llmc.models.cache_name import cache_name
 
 Now = Callable[[], float]
 

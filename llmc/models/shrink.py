@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
+from llmc.models.cache_name import cache_name
+
 logger = logging.getLogger(__name__)
 
 WIDTH, HEADS, HEAD_WIDTH, VOCABULARY, POSITIONS = 64, 4, 16, 128, 128
@@ -143,12 +145,14 @@ def small_tokens(config: PretrainedConfig, n: int = 4, length: int = 24) -> Tens
 
 
 class Habits(NamedTuple):
-    """What a small copy does in inputs that overrun its windows; False too where none can be run."""
+    """What a small copy does in inputs that overrun its windows; both True, to be safe, where it isn't `known`."""
 
     reads_ahead: bool = False
     """Later tokens change earlier logits, as where positions are ranked over all that the input holds."""
     forgets: bool = False
     """Going on from its cache gives other logits than one pass."""
+    known: bool = True
+    """A small copy could be run."""
 
 
 @functools.lru_cache(maxsize=4)
@@ -168,18 +172,16 @@ def _habits(kind: str, text: str, held: Held) -> Habits:
             return Habits(any(off(part, 0) for part in cut), _forgets(model, tokens, off))
     except Exception as error:
         logger.info("no small copy of %s can be run: %s", kind, error)
-        return Habits()
+        return Habits(reads_ahead=True, forgets=True, known=False)
 
 
 def _forgets(model: Any, tokens: Tensor, off: Callable[[Tensor, int], bool]) -> bool:
+    name = cache_name(model)
     for n in (10, 21, 40):
-        try:
-            cache = model(input_ids=tokens[:, :n], use_cache=True).past_key_values
-        except Exception:
-            return False  # it has no cache to go wrong
+        cache = getattr(model(input_ids=tokens[:, :n], use_cache=True), name, None)
         if cache is None:
-            return False
-        if off(model(input_ids=tokens[:, n:], past_key_values=cache, use_cache=True).logits, n):
+            return False  # it has none to go wrong
+        if off(model(input_ids=tokens[:, n:], use_cache=True, **{name: cache}).logits, n):
             return True
     return False
 

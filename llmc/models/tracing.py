@@ -72,7 +72,7 @@ def _left_alone(kind: str, text: str, prefix: str, held: Held) -> dict[str, str]
     try:
         return watch(small_model(held.config), prefix)
     except Exception as error:
-        logger.info("no small copy of %s can be run, names must do: %s", kind, error)
+        logger.warning("no small copy of %s can be run (%s): routers are told by their names alone", kind, error)
         return {}
 
 

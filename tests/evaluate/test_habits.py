@@ -7,6 +7,7 @@ from transformers import AutoConfig
 from llmc.errors import UserError
 from llmc.evaluate.likelihood import score, target
 from llmc.evaluate.network import Network
+from llmc.models import shrink
 from llmc.models.shrink import habits, small_model
 
 KINDS = ("llama", "gemma3_text", "gpt_oss", "qwen3_next", "mamba2", "falcon_h1", "glm_moe_dsa", "doge", "moshi", "lfm2")
@@ -33,7 +34,7 @@ def test_log_likelihoods_are_those_of_plain_forwards(kind):
 
 
 def test_habits_are_seen():
-    assert habits(AutoConfig.for_model("llama")) == (False, False)
+    assert habits(AutoConfig.for_model("llama")) == (False, False, True)
     assert habits(AutoConfig.for_model("glm_moe_dsa")).reads_ahead
     assert habits(AutoConfig.for_model("moshi")).forgets
 
@@ -42,3 +43,15 @@ def test_a_model_that_reads_ahead_is_refused():
     with pytest.raises(UserError, match="BertLMHeadModel reads tokens that come after"):
         Network(small_model(AutoConfig.for_model("bert")))
     Network(small_model(AutoConfig.for_model("bert", is_decoder=True)))
+
+
+def test_where_no_copy_can_be_run_rows_run_alone_and_share_nothing(monkeypatch):
+    def fails(config):
+        raise RuntimeError("no such thing")
+
+    model = small_model(AutoConfig.for_model("llama", rope_theta=12345.0))
+    monkeypatch.setattr(shrink, "small_model", fails)
+    shrink._habits.cache_clear()
+    network = Network(model)
+    shrink._habits.cache_clear()
+    assert network.alone and "no small copy" in network.why_not_shared
