@@ -105,7 +105,7 @@ def _calibration(
     if wanted is None and name != EMBEDDED:
         raise UserError(
             f"{needy[0]} needs calibration text and nothing is fetched unasked",
-            hint="give --calibration FILE (.txt, .jsonl, .parquet), or c4 or wikitext2 to download it",
+            hint="give --calibration FILE (.txt, .jsonl, .csv, .parquet), or c4 or wikitext2 to download it",
         )
     check_source(wanted or "mini")
     limit = getattr(decoder_config(source).get_text_config(), "max_position_embeddings", None) or 2048

@@ -28,7 +28,7 @@ SET = typer.Option(
     "--set", metavar="NAME=VALUE", help="A setting of the method, as `llmc methods METHOD` lists them; repeatable."
 )
 CALIBRATION = typer.Option(
-    help="Text to calibrate on: a .txt, .jsonl or .parquet file, mini, none, or (downloaded) c4 or wikitext2."
+    help="Text to calibrate on: a .txt, .jsonl, .csv or .parquet file, mini, none, or (downloaded) c4 or wikitext2."
 )
 SEQ_LEN = typer.Option(help="Tokens of each; by default 2048, or the model's limit where that is less.")
 FORMAT = typer.Option(
