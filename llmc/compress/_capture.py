@@ -10,7 +10,7 @@ import copy
 import functools
 import hashlib
 import threading
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import Cache
 
 from llmc.errors import UserError
+from llmc.models.first_states import read_again, states_among
 from llmc.models.skeleton import Skeleton
 
 _local = threading.local()
@@ -34,6 +35,8 @@ class Run:
     def __init__(self, forward: Callable[[], Any], n_blocks: int) -> None:
         self.index, self.args, self.kwargs = -1, (), {}  # type: int, tuple[Any, ...], dict[str, Any]
         self._forward, self._n_blocks = forward, n_blocks
+        self.embedded: list[Tensor] = []
+        """What is let go of when block 0 has run: the embedded tokens, which the held forward has no more use for."""
         self._answer: Any = None
         self._failure: BaseException | None = None
         self._stopped = False
@@ -47,9 +50,17 @@ class Run:
 
     def answer(self, out: Any) -> None:
         """Gives the forward what its block gives back, and lets it run up to the next one."""
+        self._let_go()
         self._answer = out
         self._go.release()
         self._arrived()
+
+    def _let_go(self) -> None:
+        """Frees the embedded tokens behind the held forward's back: one NaN of their shape stands where they were."""
+        for tensor in self.embedded:
+            nan = torch.full((), float("nan"), dtype=tensor.dtype)
+            tensor.set_(nan.untyped_storage(), 0, tensor.shape, [0] * tensor.dim())
+        self.embedded = []
 
     def stop(self) -> None:
         """Ends the forward where it stands."""
@@ -66,6 +77,8 @@ class Run:
                 hint="llmc handles decoders whose blocks run once each, one after the other",
             )
         kwargs = {k: None if isinstance(v, Cache) else v for k, v in kwargs.items()}
+        if index == 0 and self.embedded:
+            self.embedded.append(states_among(args, kwargs))
         self.index, self.args, self.kwargs = index, args, kwargs
         self._waits.release()
         self._go.acquire()
@@ -103,8 +116,9 @@ class Caller:
     The blocks stay where they are; a block that is called by a held forward waits for what it gives back.
     """
 
-    def __init__(self, skeleton: Skeleton, blocks: nn.ModuleList, device: str = "cpu") -> None:
+    def __init__(self, skeleton: Skeleton, prefix: str, blocks: nn.ModuleList, device: str = "cpu") -> None:
         self._model, self._blocks, self._device = skeleton.model, blocks, torch.device(device)
+        self._config, self._prefix = skeleton.config, prefix
         self._runs: list[Run] = []
 
     def start(self, batches: Sequence[Tensor]) -> list[Run]:
@@ -114,10 +128,14 @@ class Caller:
         """
         for index, block in enumerate(self._blocks):
             _put_gate(block, index)
+        embeddings = self._model.get_input_embeddings()
+        handle = None if read_again(self._config, self._prefix) else embeddings.register_forward_hook(_note_embedded)
         for tokens in batches:
             run = Run(functools.partial(self._forward, tokens), len(self._blocks))
             self._runs.append(run)
             run.start()
+        if handle is not None:
+            handle.remove()
         return self._runs
 
     def _forward(self, tokens: Tensor) -> Any:
@@ -169,18 +187,16 @@ def _put_gate(block: nn.Module, index: int) -> None:
     block.forward = forward
 
 
+def _note_embedded(module: nn.Module, args: Any, out: Any) -> None:
+    run = getattr(_local, "run", None)
+    if run is not None:
+        run.embedded.append(out)
+
+
 def hidden_of(out: Any) -> Tensor:
     """The hidden states in what a block gives back: the thing itself, or the first of several."""
     result: Tensor = out[0] if isinstance(out, tuple | list) else out
     return result
-
-
-def states_among(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
-    """The hidden states among the arguments that a block is called with."""
-    found = args[0] if args else kwargs.get("hidden_states")
-    if not isinstance(found, Tensor):
-        found = next(v for v in (*args, *kwargs.values()) if isinstance(v, Tensor) and v.is_floating_point())
-    return found
 
 
 def moved(value: Any, device: torch.device, *, copied: bool = True) -> Any:

@@ -14,9 +14,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from llmc.compress._capture import hidden_of, moved, states_among
+from llmc.compress._capture import hidden_of, moved
 from llmc.compress._writer import WORK, disk_errors, save_tensors
 from llmc.errors import UserError
+from llmc.models.first_states import states_among
 from llmc.models.layout import find_blocks
 from llmc.models.skeleton import Skeleton
 from llmc.models.unpacked import Unpacked

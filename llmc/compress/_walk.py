@@ -80,7 +80,7 @@ class Walk:
         self.prefix, self._blocks = find_blocks(skeleton.model)
         self._device = torch.device(device)
         self._hear = hear
-        self._caller = Caller(skeleton, self._blocks, device)
+        self._caller = Caller(skeleton, self.prefix, self._blocks, device)
 
     @torch.no_grad()
     def run(self, batches: Sequence[Tensor], progress: Progress) -> None:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from llmc.compress._capture import Caller, hidden_of
 from llmc.compress._job import compress
 from llmc.compress._journal import Journal
 from llmc.compress._recipe import build
@@ -81,3 +82,25 @@ def test_a_killed_run_ends_in_the_same_bytes(kind, block, tmp_path, monkeypatch)
     monkeypatch.setattr(Walk, "_write", original)
     compress(job(tmp_path, "part", resume=True, **options), quiet)
     assert weights(tmp_path / "whole") == weights(tmp_path / "part")
+
+
+def test_embedded_tokens_are_let_go_of_once_block_0_has_run(tmp_path):
+    """Behind it one NaN stands in their place, and every later block still gets the model's own numbers."""
+    saved("llama", tmp_path)
+    skeleton = Skeleton(tmp_path, torch.float32)
+    prefix, blocks = find_blocks(skeleton.model)
+    skeleton.fill("")
+    caller = Caller(skeleton, prefix, blocks)
+    tokens = torch.arange(3, 27).view(2, 12)
+    (run,) = caller.start([tokens])
+    embedded = run.embedded[0]
+    assert len(run.embedded) == 2 and embedded.isfinite().all()
+    outputs = [caller.advance(index, run, last=index + 1 == len(blocks)) for index in range(len(blocks))]
+    assert embedded.shape == (2, 12, embedded.shape[-1]) and embedded.isnan().all()
+    assert embedded.untyped_storage().nbytes() == embedded.element_size()
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    wanted = {}
+    find_blocks(plain)[1][-1].register_forward_hook(lambda module, args, out: wanted.update(out=hidden_of(out)))
+    with torch.no_grad():
+        plain.base_model(input_ids=tokens, use_cache=False)
+    assert torch.equal(hidden_of(outputs[-1]), wanted["out"])
