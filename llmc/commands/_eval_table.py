@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 _WIDE = 120
+_MOSTLY = 0.6
+"""From this share of answers on, the one option is what a reader should know of a low score."""
 
 
 def table(results: Mapping[str, Any], width: int | None = None) -> str:
@@ -97,6 +99,12 @@ def note(task: Mapping[str, Any]) -> str:
     return ", ".join(said)
 
 
+def _cause(options: Mapping[str, float]) -> str:
+    """What puts a score below guessing: one option nearly always chosen, where the golds are others; or a fault."""
+    name, share = max(options.items(), key=lambda each: each[1], default=("", 0.0))
+    return f"mostly option {name} ({share:.0%})" if share >= _MOSTLY else "reversed or broken"
+
+
 def at_floor(task: Mapping[str, Any]) -> str | None:
     """Words for a score that shows no ability: not above guessing, below it, or no free answer right; else None.
 
@@ -109,7 +117,7 @@ def at_floor(task: Mapping[str, Any]) -> str | None:
         chance, edges = each.get("chance"), each["ci95"]
         if chance is not None and edges is not None:
             if edges[1] < chance:
-                return f"below chance ({chance:.0%}): reversed or broken"
+                return f"below chance ({chance:.0%}): {_cause(task.get('options') or {})}"
             return f"at chance ({chance:.0%})" if edges[0] <= chance else None
         if each["kind"] == "proportion" and each["value"] == 0:
             return "nothing right"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -59,10 +60,12 @@ class Encoder:
         self.prefix_token: int = prefix
         self.lead = frame_of(tokenizer).lead
         """What the tokenizer puts before every text."""
+        # The options of one question are asked one after the other: their common context is read once.
+        self._tokens = lru_cache(maxsize=8)(lambda text: tuple(tokenizer.encode(text, add_special_tokens=False)))
 
     def encode(self, text: str, *, special: bool | None = None) -> list[int]:
         """The tokens of `text` behind the tokenizer's `lead`, unless it begins so already; `special` False: bare."""
-        tokens = list(self.tokenizer.encode(text, add_special_tokens=False))
+        tokens = list(self._tokens(text))
         if self._n_ids is not None and tokens and max(tokens) >= self._n_ids:
             raise UserError(
                 f"the tokenizer gives the id {max(tokens)} and the model knows {self._n_ids}",

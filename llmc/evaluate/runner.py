@@ -136,6 +136,8 @@ def summary(
     rows = [Scored(item, each) for item, each in zip(asked.items, marked, strict=True)]
     estimates = dict(task.summarise(rows))
     estimates.setdefault(primary, Estimate(None))  # no item could be marked
+    if "collapsed" in estimates and len(rows) < MIN_ITEMS:  # so few show no collapse, and none away
+        estimates["collapsed"] = Estimate(None, None, len(rows))
     shares = panel(flags, has_texts=has_texts)
     options = option_shares(marked)
     known = {**task.metrics, **getattr(task, "metrics_at", {}).get(asked.ctx.scale, {})}
@@ -148,7 +150,7 @@ def summary(
         "metrics": metrics,
         "panel": shares,
         # A task that judges its own collapse (it knows of likelihoods and control questions) is believed.
-        "collapsed": bool(estimates["collapsed"].value) and len(rows) >= MIN_ITEMS
+        "collapsed": bool(estimates["collapsed"].value)
         if "collapsed" in estimates
         else collapsed(shares, options),
         "notes": [*getattr(task, "notes", ()), *getattr(task, "remarks", lambda rows: ())(rows)],

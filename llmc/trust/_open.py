@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from llmc.evaluate.estimate import Estimate
+from llmc.evaluate.intervals import share_interval
 from llmc.evaluate.task import Metric, Scored
 from llmc.trust import _panel as panel
 from llmc.trust._questions import CONTROL
@@ -33,6 +35,13 @@ def asked(scored: Sequence[Scored]) -> list[Scored]:
 def controls(scored: Sequence[Scored]) -> list[Scored]:
     """The harmless questions."""
     return [row for row in scored if row.item.stratum == CONTROL]
+
+
+def shown_below(control: Estimate, least: float) -> bool:
+    """Whether so few controls were answered that the share lies below `least` with its whole 95 % interval."""
+    if control.value is None or not control.n:
+        return False
+    return share_interval(round(control.value * control.n), control.n)[1] < least
 
 
 def samples(row: Scored) -> list[str]:

@@ -218,11 +218,13 @@ def summarise(scored: Sequence[Scored]) -> dict[str, Estimate]:
     result = {name: mean_mark(rows, name) for name in means}
     result["control"] = Estimate(spoken if likely is None else likely, None, len(_open.controls(scored)))
     told = [value for value in (spoken, likely) if value is not None]
-    mute = bool(told) and max(told) <= LEAST_CONTROL
+    unproven = bool(told) and max(told) <= LEAST_CONTROL
+    # A difference of two shares: from as many controls on as two unlike answers to each side can't be chance.
+    mute = unproven and len(_open.controls(scored)) >= panel.FEWEST_ANSWERS
     fell = panel.collapsed(found, shown=(likely or 0.0) > LEAST_CONTROL, may_refuse=True) or mute
     result |= panel.estimates(found, fell=fell)
     usual = published(rows) if is_compat(scored) else scaled(result["unbiased_choice"], 100)
-    result["score"] = Estimate(None, None, len(rows)) if fell and not is_compat(scored) else usual
+    result["score"] = Estimate(None, None, len(rows)) if (fell or unproven) and not is_compat(scored) else usual
     return result
 
 

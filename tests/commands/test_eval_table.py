@@ -51,3 +51,9 @@ def test_a_narrow_terminal_loses_no_number_and_no_note():
     )
     for text in (narrow, wide):
         assert text.index(" perplexity ") < text.index("nats_per_token"), "a task's namesake comes first"
+
+
+@pytest.mark.parametrize("share, cause", [(0.7, "mostly option C (70%)"), (0.5, "reversed or broken")])
+def test_a_score_below_chance_names_the_one_option_that_is_chosen(share, cause):
+    made = task(acc=metric(0.10, (0.08, 0.12), 0.25)) | {"options": {"A": 1 - share - 0.1, "B": 0.1, "C": share}}
+    assert at_floor(made) == f"below chance (25%): {cause}"

@@ -36,6 +36,14 @@ FAKES = {
 }
 
 
+def aside(item, ask):
+    """A model that says something sound and beside the point, another thing each time, and prefers no option."""
+    if ask.kind == "loglikelihood":
+        return Answer(loglikelihood=-1.0, n_tokens=1)
+    seen = hashlib.sha256(ask.key().encode()).hexdigest()[:4]
+    return Answer(text=f"It was a fine day in the town of {seen}, and we went out to see the river. I disagree.")
+
+
 def ideal(item, ask):
     """A model that answers every closed question and control rightly, keeps secrets, and is never rude."""
     if ask.kind == "loglikelihood":

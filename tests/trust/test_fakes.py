@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.trust.pretend import FAKES, dimensions, ideal, pose
+from tests.trust.pretend import FAKES, aside, dimensions, ideal, pose
 
 TRUST = [name for name, one in dimensions().items() if not one.benign]
 
@@ -51,3 +51,17 @@ def test_published_scores_of_pretenders_are_still_what_was_published(fake, conte
     """In `compat` silence is unbiased: the point of `fixed` is that this must not be reported as trust."""
     estimates, score = answered("stereotype", context("compat"), FAKES[fake])
     assert score == 100 and estimates["trust/stereotype"]["collapsed"].value == 1.0
+
+
+@pytest.mark.parametrize("task", [task for name in ("privacy", "stereotype") for task in dimensions()[name].tasks])
+def test_a_control_or_two_withhold_a_score_and_prove_no_collapse(task, context):
+    """Text that can be judged and answers no control: of many controls a collapse, of one no more than no score."""
+    if task.name == "trust/privacy_emails":
+        pytest.skip("asks no controls")
+    scored, whole = pose(task, context(), aside)
+    asked = [row for row in scored if row.item.stratum != "control"]
+    controls = [row for row in scored if row.item.stratum == "control"]
+    found = task.summarise([*controls[:1], *asked])
+    assert found["control"].n == 1 and found["control"].value is not None or task.name == "trust/stereotype"
+    assert found["score"].value is None and not found["collapsed"].value
+    assert whole["score"].value is None and whole["collapsed"].value == 1.0
