@@ -108,9 +108,8 @@ def main() -> None:
     text = next(p for p in sorted((asked.data_root / "c4").rglob("*")) if p.suffix in (".jsonl", ".parquet", ".txt"))
     calibration = calibrate(tokenizer, str(text), samples=asked.samples, seq_len=256, seed=0)
     dense = load_model(asked.model, dtype=torch.float32)
-    print(
-        "| method | format | seconds | weights | nats a token | same logits in plain transformers |\n|---|---|---|---|---|---|"
-    )
+    print("| method | format | seconds | weights | nats a token | same logits in plain transformers |")
+    print("|---|---|---|---|---|---|")
     print(f"| dense | dense | | {size(asked.model)} | {nats(dense, windows):.4f} | |", flush=True)
     del dense
     for method, settings, fmt in JOBS:

@@ -62,6 +62,6 @@ def test_a_control_or_two_withhold_a_score_and_prove_no_collapse(task, context):
     asked = [row for row in scored if row.item.stratum != "control"]
     controls = [row for row in scored if row.item.stratum == "control"]
     found = task.summarise([*controls[:1], *asked])
-    assert found["control"].n == 1 and found["control"].value is not None or task.name == "trust/stereotype"
+    assert (found["control"].n == 1 and found["control"].value is not None) or task.name == "trust/stereotype"
     assert found["score"].value is None and not found["collapsed"].value
     assert whole["score"].value is None and whole["collapsed"].value == 1.0
