@@ -150,9 +150,7 @@ def summary(
         "metrics": metrics,
         "panel": shares,
         # A task that judges its own collapse (it knows of likelihoods and control questions) is believed.
-        "collapsed": bool(estimates["collapsed"].value)
-        if "collapsed" in estimates
-        else collapsed(shares, options),
+        "collapsed": bool(estimates["collapsed"].value) if "collapsed" in estimates else collapsed(shares, options),
         "notes": [*getattr(task, "notes", ()), *getattr(task, "remarks", lambda rows: ())(rows)],
         "options": options,
     }

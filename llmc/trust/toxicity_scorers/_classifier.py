@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+
+from huggingface_hub import constants, try_to_load_from_cache
 
 from llmc.data.hub import offline, unreachable
 from llmc.errors import UserError
@@ -41,11 +42,26 @@ class Classifier:
         return replace(self, model=setting, pinned=None)
 
     def check(self) -> None:
-        """Raises `UserError` for a folder that is not there; hub ids are looked up when they are used."""
-        if importlib.util.find_spec("transformers") is None:
-            raise UserError("transformers is not installed", hint="pip install transformers")
-        if self.model.startswith((".", "/", "~")) and not Path(self.model).expanduser().is_dir():
+        """Raises `UserError` unless the weights are here, as safetensors, or the hub may be asked for them."""
+        folder = Path(self.model).expanduser()
+        if folder.is_dir():
+            if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
+                raise UserError(
+                    f"{self.model} holds no classifier as safetensors", hint="give the folder of the downloaded weights"
+                )
+        elif self.model.startswith((".", "/", "~")):
             raise UserError(f"{self.model} is no folder", hint="give the folder of the downloaded weights")
+        elif constants.HF_HUB_OFFLINE and not self._downloaded():
+            raise UserError(
+                f"the weights of {self.model} are not on this machine",
+                hint=f"`huggingface-cli download {self.model}` where there is a network, or allow it with --online",
+            )
+
+    def _downloaded(self) -> bool:
+        return all(
+            isinstance(try_to_load_from_cache(self.model, name, revision=self.pinned or "main"), str)
+            for name in ("config.json", "model.safetensors")
+        )
 
     def score(self, texts: Sequence[str]) -> list[float | None]:
         """The probability of the label for every text, in batches; long texts are cut at `MAX_TOKENS`."""
@@ -70,7 +86,9 @@ def _loaded(name: str, pinned: str | None, label: str) -> tuple[Any, Any, int]:
     try:
         with offline(not Path(name).exists() and unreachable() is not None):
             tokenizer = AutoTokenizer.from_pretrained(name, revision=pinned or "main")
-            model = AutoModelForSequenceClassification.from_pretrained(name, revision=pinned or "main")
+            model = AutoModelForSequenceClassification.from_pretrained(
+                name, revision=pinned or "main", use_safetensors=True
+            )
     except OSError as error:
         raise UserError(
             f"the weights of {name} can't be loaded",

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from llmc.catalog import catalog, pick
 
-DEFAULT = "detoxify"
+DEFAULT = "unbiased_roberta"
 
 
 @runtime_checkable

@@ -37,7 +37,7 @@ class Perspective:
     def check(self) -> None:
         """Raises `UserError` without a key."""
         if not os.environ.get(KEY):
-            raise UserError(f"perspective needs a key in ${KEY}", hint="or choose a local scorer: toxicity=detoxify")
+            raise UserError(f"perspective needs a key in ${KEY}", hint="or a local one: toxicity=unbiased_roberta")
 
     def score(self, texts: Sequence[str]) -> list[float | None]:
         """The summary score of every text; None where the service refuses one."""

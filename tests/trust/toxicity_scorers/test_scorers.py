@@ -9,7 +9,14 @@ import urllib.request
 import pytest
 import torch
 from huggingface_hub import constants
-from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, BertTokenizerFast
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertForSequenceClassification,
+    BertTokenizerFast,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+)
 
 from llmc.catalog import catalog
 from llmc.errors import UserError
@@ -29,7 +36,7 @@ def test_every_scorer_says_who_it_is(name):
 
 
 def test_names_settings_and_mistakes(tmp_path):
-    assert resolve(None).name == "detoxify"
+    assert resolve(None).name == "unbiased_roberta"
     file = tmp_path / "words.txt"
     file.write_text("grob\nSnurl\n")
     scorer = resolve(f"words:{file}")
@@ -43,10 +50,31 @@ def test_names_settings_and_mistakes(tmp_path):
         resolve("unbiased_roberta:/nowhere").check()
 
 
-def test_a_missing_package_is_named_with_its_installation(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install 'llmc\[toxicity\]'"):
-        resolve("detoxify").check()
+def classifier(folder, *, safe):
+    """A tiny RoBERTa with the label that is read, stored as safetensors or as a pickle."""
+    config = RobertaConfig(
+        vocab_size=300, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8,
+        id2label={0: "toxicity", 1: "insult"}, label2id={"toxicity": 0, "insult": 1},
+    )  # fmt: skip
+    model = RobertaForSequenceClassification(config)
+    model.save_pretrained(folder)
+    if not safe:
+        (folder / "model.safetensors").unlink()
+        torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    return folder
+
+
+def test_a_classifier_is_read_from_safetensors_alone(tmp_path):
+    resolve(f"unbiased_roberta:{classifier(tmp_path / 'good', safe=True)}").check()
+    with pytest.raises(UserError, match="no classifier as safetensors"):
+        resolve(f"unbiased_roberta:{classifier(tmp_path / 'bad', safe=False)}").check()
+
+
+def test_weights_that_are_not_here_are_missed_before_any_work(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match="not on this machine") as told:
+        resolve("unbiased_roberta:someone/never-downloaded").check()
+    assert "--online" in told.value.hint
 
 
 class Counting:
