@@ -16,6 +16,7 @@ from llmc.compress._journal import Journal
 from llmc.compress._loadable import check_written
 from llmc.compress._plan import Job, Plan, plan
 from llmc.compress._recipe import as_stage
+from llmc.compress._table_trial import try_small_tables
 from llmc.compress._trial import try_small_copy
 from llmc.compress._verify import check_blocks
 from llmc.compress._walk import Progress, Walk
@@ -41,6 +42,9 @@ def compress(job: Job, progress: Progress) -> manifest.Manifest:
     skeleton, planned = plan(job)
     if job.calibration is not None:
         untried = try_small_copy(skeleton.config, job.stages, lambda small: compress_untried(small, *plan(small)))
+        job.warnings += [untried] if untried else []
+    if planned.tables and planned.format.name != "dense":
+        untried = try_small_tables(skeleton.config, job, lambda small: compress_untried(small, *plan(small)))
         job.warnings += [untried] if untried else []
     return compress_untried(job, skeleton, planned, progress)
 

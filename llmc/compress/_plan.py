@@ -15,7 +15,7 @@ from llmc.catalog import catalog, pick
 from llmc.compress._finish import final_config
 from llmc.compress._loadable import check_planned, check_source, packed_name
 from llmc.compress._method import Method
-from llmc.compress._tables import Table, check_wanted, planned_tables
+from llmc.compress._tables import Table, check_experts, check_wanted, planned_tables
 from llmc.compress.formats._format import Format, Stored, without_unread_tables
 from llmc.data.calibration import Calibration
 from llmc.errors import UserError
@@ -117,10 +117,16 @@ def plan(job: Job) -> tuple[Skeleton, Plan]:
     packed = {name: stored[live] for live, name in names.items() if name is not None}
     if fmt.name != "dense":
         packed |= {table.name: table.stored for table in tables}
+        check_experts(packed)
     asked = without_unread_tables(packed)
     check_planned(job, fmt, asked, skeleton, before, final_config(job, fmt, asked, skeleton))
     return Skeleton(job.model, wanted), Plan(
-        format=fmt, matrices=stored, tables=tables, bytes_before=skeleton.checkpoint.n_bytes, compute_dtype=wanted, loading=before
+        format=fmt,
+        matrices=stored,
+        tables=tables,
+        bytes_before=skeleton.checkpoint.n_bytes,
+        compute_dtype=wanted,
+        loading=before,
     )
 
 

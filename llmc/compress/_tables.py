@@ -5,7 +5,7 @@ Rounded to the nearest point, row by row: no calibration text says more of a tab
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from llmc.compress._method import Compressed, Method, Quantised
 from llmc.compress._quantising import quantised
-from llmc.compress.formats._format import Stored
+from llmc.compress.formats._format import Stored, without_unread_tables
 from llmc.errors import UserError
 from llmc.kernels.onednn_linear import is_plain_linear
 from llmc.kernels.packed_table import looks_up_alone
@@ -114,6 +114,19 @@ def _table(skeleton: Skeleton, live: str, bits: int, last: Method, module: str) 
         live=live, name=names[0].removesuffix(".weight"), stored=stored, copies=tuple(names[1:]),
         tied=len(places) > 1, search=bool(getattr(last, "mse", False)),
     )  # fmt: skip
+
+
+def check_experts(packed: Mapping[str, Stored]) -> None:
+    """`UserError` for packed experts beside tables on another grid: transformers reads the experts, and not the tables.
+
+    `packed` is all that is to be packed.
+    """
+    expert = next((name for name, s in packed.items() if s.module == "expert"), None)
+    if expert is not None and without_unread_tables(packed) != packed:
+        raise UserError(
+            f"{expert} is an expert, which transformers reads, and it can't read embeddings on another grid",
+            hint="leave --embeddings out, or give layers and embeddings the same bits and a group size that fits both",
+        )
 
 
 def group_size_for(width: int, wanted: int) -> int:

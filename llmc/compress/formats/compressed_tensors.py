@@ -139,14 +139,16 @@ def _by_name(names: Sequence[str]) -> list[str]:
 
 def _who_reads_tables(stored: Mapping[str, Stored]) -> str:
     if without_unread_tables(stored) == stored:
+        joined = any(s.module == "expert" for s in stored.values())  # which llmc.load leaves to transformers
+        packed = "" if joined else "llmc.load keeps this file packed; "
         return (
-            "Quantised embeddings: llmc.load keeps this file packed; plain transformers decodes all of it to dense "
-            'weights when it loads (config.json asks for that: "dequantize"). Other loaders were not tried.'
+            f"Quantised embeddings: {packed}plain transformers decodes all of it to dense weights when it loads "
+            '(config.json asks for that: "dequantize"). Other loaders were not tried.'
         )
     return (
-        "Quantised embeddings on another grid than the layers: only llmc.load reads this file rightly. transformers 5.23 "
-        "raises AttributeError, and with dequantize=True it decodes everything on one grid, which is wrong. With the "
-        "layers' bits and group size it would load there."
+        "Quantised embeddings on another grid than the layers: only llmc.load reads this file rightly. transformers "
+        "5.23 raises AttributeError, and with dequantize=True it decodes everything on one grid, which is wrong. With "
+        "the layers' bits and group size it would load there."
     )
 
 
