@@ -29,9 +29,7 @@ def compress(
     rank_ratio: Annotated[
         float | None, typer.Option(help="Fraction of parameters that the factors of svd keep.")
     ] = None,
-    embeddings: Annotated[
-        int | None, typer.Option(help="Bits of the token embedding and the head, 8 or 4; left as they are without.")
-    ] = None,
+    embeddings: Annotated[int | None, _options.EMBEDDINGS] = None,
     calibration: Annotated[str | None, _options.CALIBRATION] = None,
     samples: Annotated[int, _options.SEQUENCES] = SAMPLES,
     seq_len: Annotated[int | None, _options.SEQ_LEN] = None,
