@@ -17,8 +17,8 @@ from llmc.compress._job import compress as run_job
 from llmc.compress._journal import Journal
 from llmc.compress._manifest import Manifest
 from llmc.compress._method import Balances, Method, Needs
-from llmc.compress._plan import Job, plan
-from llmc.compress._recipe import build, methods, read_recipe
+from llmc.compress._plan import Job, Plan, plan
+from llmc.compress._recipe import Recipe, build, methods, read_recipe
 from llmc.data.calibration import Calibration, calibrate, check_source
 from llmc.data.hub_text import PINNED
 from llmc.errors import UserError
@@ -28,18 +28,19 @@ from llmc.models.load import load_tokenizer, pick_device, quiet
 from llmc.offline import network
 
 
-def stages_of(method: str | None, recipe: Path | None, settings: Mapping[str, object]) -> tuple[Method, ...]:
-    """The stages that --method with its settings, or --recipe, ask for."""
+def recipe_of(
+    method: str | None, recipe: Path | None, settings: Mapping[str, object], embeddings: int | None = None
+) -> Recipe:
+    """What --method with its settings and --embeddings, or --recipe, ask for."""
     if (method is None) == (recipe is None):
         raise UserError("give one of --method and --recipe", hint=f"methods: {', '.join(methods())}")
     if recipe is not None:
-        if settings:
-            raise UserError(
-                f"--{next(iter(settings))} has no meaning beside --recipe", hint="put it into the recipe file"
-            )
+        given = [*settings, *(["embeddings"] if embeddings is not None else [])]
+        if given:
+            raise UserError(f"--{given[0]} has no meaning beside --recipe", hint="put it into the recipe file")
         return read_recipe(recipe)
     assert method is not None
-    return (build(method, settings),)
+    return Recipe((build(method, settings),), embeddings)
 
 
 def make_job(
@@ -60,10 +61,12 @@ def make_job(
     overwrite: bool,
     max_shard_gb: float,
     check: bool = True,
+    embeddings: int | None = None,
     command: list[str] | None,
 ) -> Job:
     """The job that the command line describes, with its calibration tokens drawn."""
-    stages = stages_of(method, recipe, settings)
+    asked = recipe_of(method, recipe, settings, embeddings)
+    stages = asked.stages
     quiet()
     if max_shard_gb <= 0:
         raise UserError(f"--max-shard-gb must be above 0, got {max_shard_gb}")
@@ -78,6 +81,7 @@ def make_job(
         seed=seed,
         format=format_name,
         dtype=output_dtype(dtype),
+        embeddings=asked.embeddings,
         device=pick_device(device),
         resume=resume,
         overwrite=overwrite,
@@ -140,17 +144,25 @@ def _dry_run(job: Job, *, as_json: bool) -> None:
     if as_json:
         said = {
             "out": str(job.out), "methods": [m.name for m in job.stages], "matrices": len(planned.matrices),
-            "weights": weights, "format": planned.format.name,
+            "weights": weights, "embeddings": job.embeddings, "format": planned.format.name,
             "compute_dtype": str(planned.compute_dtype).removeprefix("torch."), "calibration_tokens": tokens,
         }  # fmt: skip
         typer.echo(json.dumps(said, indent=2))
         return
     typer.echo(
         f"would compress {len(planned.matrices)} matrices ({weights:,} weights) with "
-        f"{' then '.join(m.name for m in job.stages)} into {job.out}\n"
+        f"{' then '.join(m.name for m in job.stages)}"
+        f"{_and_tables(planned)} into {job.out}\n"
         f"format {planned.format.name}, blocks run in {str(planned.compute_dtype).removeprefix('torch.')}, "
         f"calibration tokens {f'{tokens:,}' if tokens else 'none'}"
     )
+
+
+def _and_tables(planned: Plan) -> str:
+    """What else the job quantises, for the sentence of a dry run."""
+    if not planned.tables:
+        return ""
+    return f", and {' and '.join(table.live for table in planned.tables)} in {planned.tables[0].stored.bits} bits,"
 
 
 def render(account: Manifest | None, *, as_json: bool) -> None:
@@ -196,6 +208,8 @@ def describe(account: Manifest) -> str:
         elif stage.get("rank_ratio"):
             shown.append(f"keeps {stage['rank_ratio']:.0%}")
         words.append(" ".join(shown))
+    if account.embeddings is not None:
+        words.append(f"embeddings {account.embeddings} bits")
     return " + ".join(words)
 
 

@@ -27,6 +27,7 @@ METHOD = typer.Option(
 SET = typer.Option(
     "--set", metavar="NAME=VALUE", help="A setting of the method, as `llmc methods METHOD` lists them; repeatable."
 )
+EMBEDDINGS = typer.Option(help="Bits of the token embedding and the head, 8 or 4; without it they stay as they are.")
 CALIBRATION = typer.Option(
     help="Text to calibrate on: a .txt, .jsonl, .csv or .parquet file, mini, none, or (downloaded) c4 or wikitext2."
 )

@@ -29,6 +29,7 @@ def compress(
     rank_ratio: Annotated[
         float | None, typer.Option(help="Fraction of parameters that the factors of svd keep.")
     ] = None,
+    embeddings: Annotated[int | None, _options.EMBEDDINGS] = None,
     calibration: Annotated[str | None, _options.CALIBRATION] = None,
     samples: Annotated[int, _options.SEQUENCES] = SAMPLES,
     seq_len: Annotated[int | None, _options.SEQ_LEN] = None,
@@ -63,7 +64,7 @@ def compress(
     job = make_job(
         model, out, method, recipe, settings,
         calibration=calibration, samples=samples, seq_len=seq_len, seed=seed, format_name=format_, device=device,
-        dtype=dtype, resume=resume, overwrite=overwrite, max_shard_gb=max_shard_gb, check=check,
+        dtype=dtype, resume=resume, overwrite=overwrite, max_shard_gb=max_shard_gb, check=check, embeddings=embeddings,
         command=_command(),
     )  # fmt: skip
     if job.calibration is None and (samples != SAMPLES or seq_len is not None):

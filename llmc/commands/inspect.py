@@ -29,10 +29,11 @@ def inspect(
     if as_json:
         typer.echo(account.model_dump_json(indent=2))
         return
-    records = account.matrices
+    records = [r for r in account.matrices if r.block is not None]
     if worst:
         records = sorted(records, key=lambda r: -(r.relative_output_error or 0.0))[:worst]
     _print_matrices(account, records)
+    _print_tables([r for r in account.matrices if r.block is None])
     _print_totals(account, stored_dtypes(directory))
     for sentence in [*account.warnings, *(text for record in account.matrices for text in record.warnings)]:
         typer.echo(f"note: {sentence}")
@@ -70,6 +71,19 @@ def _print_matrices(account: Manifest, records: Sequence[MatrixRecord]) -> None:
     for row in zip(*columns.values(), strict=True):
         table.add_row(*row)
     table_console().print(table)
+
+
+def _print_tables(records: Sequence[MatrixRecord]) -> None:
+    """Two lines for each embedding and head that was quantised."""
+    for r in records:
+        groups = "one group a row" if r.group_size == -1 else f"groups of {r.group_size}"
+        typer.echo(
+            f"\n{r.name}: {r.shape[0]} × {r.shape[1]}, {r.bits} bits, {groups}, {r.bits_per_weight:.2f} a weight"
+        )
+        errors = [f"weights {e:.3g}"] if (e := r.relative_weight_error) is not None else []
+        if (e := r.relative_output_error) is not None:
+            errors.append(f"rows of the {r.n_tokens:,} calibration tokens {e:.3g}")
+        typer.echo(f"{'error':10} {', '.join(errors) or '–'}; stored as {r.stored_as}")
 
 
 def _common_prefix(names: Sequence[str]) -> str:

@@ -27,6 +27,7 @@ def account_of(
             dtype=_source_dtype(skeleton),
         ),
         stages=[as_stage(method) for method in job.stages],
+        embeddings=job.embeddings,
         format=planned.format.name,
         dtype=stored_dtype(job, skeleton),
         compute_dtype=str(planned.compute_dtype).removeprefix("torch."),

@@ -16,11 +16,12 @@ from llmc.compress._journal import Journal
 from llmc.compress._loadable import check_written
 from llmc.compress._plan import Job, Plan, plan
 from llmc.compress._recipe import as_stage
+from llmc.compress._table_trial import try_small_tables
 from llmc.compress._trial import try_small_copy
 from llmc.compress._verify import check_blocks
 from llmc.compress._walk import Progress, Walk
 from llmc.compress._writer import WORK, ShardWriter, disk_errors, write_json
-from llmc.compress.formats._format import Stored
+from llmc.compress.formats._format import Stored, without_unread_tables
 from llmc.errors import UserError
 from llmc.files import check_place
 from llmc.models.folder import companions
@@ -42,6 +43,9 @@ def compress(job: Job, progress: Progress) -> manifest.Manifest:
     if job.calibration is not None:
         untried = try_small_copy(skeleton.config, job.stages, lambda small: compress_untried(small, *plan(small)))
         job.warnings += [untried] if untried else []
+    if planned.tables and planned.format.name != "dense":
+        untried = try_small_tables(skeleton.config, job, lambda small: compress_untried(small, *plan(small)))
+        job.warnings += [untried] if untried else []
     return compress_untried(job, skeleton, planned, progress)
 
 
@@ -60,8 +64,9 @@ def compress_untried(job: Job, skeleton: Skeleton, planned: Plan, progress: Prog
     journal = Journal(job.out, _fingerprint(job, planned, skeleton))
     journal.load()
     walk = Walk(
-        skeleton, job.stages, planned.format, writer, journal, dtype=job.dtype, device=job.device, hear=job.hear
-    )
+        skeleton, job.stages, planned.format, writer, journal, tables=planned.tables, dtype=job.dtype,
+        device=job.device, hear=job.hear,
+    )  # fmt: skip
     walk.run(_batches(job), progress)
     index = writer.join()
     stored = {name: Stored(**{**s, "shape": tuple(s["shape"])}) for name, s in journal.stored.items()}
@@ -83,7 +88,10 @@ def compress_untried(job: Job, skeleton: Skeleton, planned: Plan, progress: Prog
 def _check(job: Job, planned: Plan, journal: Journal, stored: dict[str, Stored], config: dict[str, Any]) -> None:
     """Raises `UserError` unless the written files give every loader the blocks that stood in memory."""
     source = Skeleton(job.model, planned.compute_dtype)
-    check_written(job, planned.format, source, planned.loading, config)
+    asked = without_unread_tables(stored)
+    unread = {name: s for name, s in stored.items() if name not in asked}
+    stock_config = final_config(job, planned.format, asked, source) if unread else config
+    check_written(job, planned.format, source, planned.loading, stock_config, unread)
     check_blocks(
         source, job.out, config.get("quantization_config") if stored else None,
         {name: s.shape for name, s in stored.items()}, journal.prints,
@@ -131,6 +139,7 @@ def _finished(job: Job, planned: Plan, skeleton: Skeleton) -> manifest.Manifest:
     made = {
         "model": (account.source.sha256, skeleton.checkpoint.sha256),
         "method or settings": (account.stages, json.loads(json.dumps(stages))),
+        "number of bits for the embeddings": (account.embeddings, job.embeddings),
         "calibration": (
             account.calibration and account.calibration.tokens_sha256,
             job.calibration and job.calibration.sha256,
@@ -188,6 +197,7 @@ def _fingerprint(job: Job, planned: Plan, skeleton: Skeleton) -> dict[str, Any]:
         "stages": [as_stage(method) for method in job.stages],
         "calibration": None if job.calibration is None else job.calibration.sha256,
         "format": planned.format.name,
+        "embeddings": job.embeddings,
         "dtype": str(job.dtype),
         "compute_dtype": str(planned.compute_dtype),
         "device": job.device,

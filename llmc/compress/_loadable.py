@@ -82,11 +82,21 @@ def check_planned(
     check_loading(fmt, skeleton, tensors, config)
 
 
-def check_written(job: Job, fmt: Format, source: Skeleton, before: Loading, config: dict[str, Any]) -> None:
-    """Raises `UserError` where the loader would not take the files that were written, though it takes the source."""
+def check_written(
+    job: Job, fmt: Format, source: Skeleton, before: Loading, config: dict[str, Any], tables: Mapping[str, Stored]
+) -> None:
+    """Raises `UserError` where the loader would not take the files that were written, though it takes the source.
+
+    `tables` are those that it can't read in any case: it is asked about the rest, with `config` for that.
+    """
     stored_as = config.get("quantization_config")
     if before.error is None and (stored_as is None or "quant_method" in stored_as):
-        check_loading(fmt, source, meta_tensors(Checkpoint(job.out)), config)
+        tensors = meta_tensors(Checkpoint(job.out))
+        for name, stored in tables.items():
+            scale = tensors[f"{name}.weight_scale"]
+            tensors = {n: t for n, t in tensors.items() if n.rpartition(".")[0] != name or n.endswith(".bias")}
+            tensors[f"{name}.weight"] = torch.empty(stored.shape, dtype=scale.dtype, device="meta")
+        check_loading(fmt, source, tensors, config)
 
 
 def check_loading(fmt: Format, skeleton: Skeleton, tensors: Mapping[str, Tensor], config: dict[str, Any]) -> None:

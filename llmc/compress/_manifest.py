@@ -25,7 +25,8 @@ class MatrixRecord(_Strict):
     """What happened to one weight matrix."""
 
     name: str
-    block: int
+    block: int | None
+    """None: outside the blocks, an embedding or a head."""
     kind: str
     """The matrix's name within its block."""
     shape: tuple[int, int]
@@ -45,6 +46,12 @@ class MatrixRecord(_Strict):
     """The format this matrix is stored in."""
     seconds: float
     warnings: list[str]
+    bits: int | None = None
+    """Bits of a code, None for what isn't quantised."""
+    group_size: int | None = None
+    """Columns that share a scale, -1 for a whole row."""
+    relative_weight_error: float | None = None
+    """||W - V||^2 / ||W||^2, for embeddings and heads alone."""
 
 
 class Totals(_Strict):
@@ -94,6 +101,8 @@ class Manifest(_Strict):
     schema_version: int = 1
     source: Source
     stages: list[dict[str, Any]]
+    embeddings: int | None = None
+    """Bits of the token embedding and the head; None where they weren't quantised."""
     format: str
     dtype: str
     compute_dtype: str

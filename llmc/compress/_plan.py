@@ -15,7 +15,8 @@ from llmc.catalog import catalog, pick
 from llmc.compress._finish import final_config
 from llmc.compress._loadable import check_planned, check_source, packed_name
 from llmc.compress._method import Method
-from llmc.compress.formats._format import Format, Stored
+from llmc.compress._tables import Table, check_experts, check_wanted, planned_tables
+from llmc.compress.formats._format import Format, Stored, without_unread_tables
 from llmc.data.calibration import Calibration
 from llmc.errors import UserError
 from llmc.models.checkpoint import torch_dtype
@@ -39,6 +40,8 @@ class Job:
     format: str | None = None
     """None: compressed-tensors for what is quantised in linear layers, dense for all else."""
     dtype: torch.dtype | None = None
+    embeddings: int | None = None
+    """Bits of the token embedding and the head, 8 or 4; None leaves them as they are."""
     device: str = "cpu"
     resume: bool = False
     overwrite: bool = False
@@ -57,6 +60,8 @@ class Plan:
 
     format: Format
     matrices: dict[str, Stored]
+    tables: tuple[Table, ...]
+    """The embedding and head that are quantised too."""
     bytes_before: int
     compute_dtype: torch.dtype
     loading: Loading
@@ -76,6 +81,7 @@ def compute_dtype(stored: torch.dtype, device: str) -> torch.dtype:
 
 def plan(job: Job) -> tuple[Skeleton, Plan]:
     """Checks the model, the settings and the format against each other before any work is done."""
+    check_wanted(job.embeddings, job.stages)
     probe = Skeleton(job.model, torch.float32)
     dtypes = [torch_dtype(info.dtype) for info in probe.checkpoint.tensors.values()]
     floats = [d for d in dtypes if d is not None and d.is_floating_point]
@@ -99,12 +105,28 @@ def plan(job: Job) -> tuple[Skeleton, Plan]:
     for name, expected in stored.items():
         if expected.module == "linear" or (expected.module == "expert" and expected.bits is not None):
             fmt.refuse(name, expected)
+    tables = planned_tables(skeleton, job.stages, job.embeddings, job.warnings)
+    for table in tables:
+        fmt.refuse(table.name, table.stored)
+    if tables and fmt.name == "dense":
+        job.warnings.append(
+            f"The embeddings have {job.embeddings}-bit levels but are stored dense, which saves no byte."
+        )
     _check_length(skeleton, job)
     names = {live: packed_name(skeleton, fmt, live, found[live]) for live in stored}
     packed = {name: stored[live] for live, name in names.items() if name is not None}
-    check_planned(job, fmt, packed, skeleton, before, final_config(job, fmt, packed, skeleton))
+    if fmt.name != "dense":
+        packed |= {table.name: table.stored for table in tables}
+        check_experts(packed)
+    asked = without_unread_tables(packed)
+    check_planned(job, fmt, asked, skeleton, before, final_config(job, fmt, asked, skeleton))
     return Skeleton(job.model, wanted), Plan(
-        format=fmt, matrices=stored, bytes_before=skeleton.checkpoint.n_bytes, compute_dtype=wanted, loading=before
+        format=fmt,
+        matrices=stored,
+        tables=tables,
+        bytes_before=skeleton.checkpoint.n_bytes,
+        compute_dtype=wanted,
+        loading=before,
     )
 
 

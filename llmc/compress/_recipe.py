@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from llmc.catalog import catalog, pick
 from llmc.compress._method import Method
+from llmc.compress._tables import check_wanted
 from llmc.errors import UserError, unknown
 
 
@@ -54,8 +55,20 @@ def as_stage(method: Method) -> dict[str, Any]:
     return {"method": method.name, **{key: getattr(method, key) for key in settings_of(type(method))}}
 
 
-def read_recipe(path: Path) -> tuple[Method, ...]:
-    """The methods of a recipe file, `stages:` a list of mappings that each name a `method:` and its settings."""
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What a recipe file asks for."""
+
+    stages: tuple[Method, ...]
+    embeddings: int | None = None
+    """Bits of the token embedding and the head; None leaves them as they are."""
+
+    def __post_init__(self) -> None:
+        check_wanted(self.embeddings, self.stages)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """A recipe file: `stages:`, a list of mappings that each name a `method:` and its settings, and `embeddings:`."""
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -65,11 +78,16 @@ def read_recipe(path: Path) -> tuple[Method, ...]:
     example = "write `stages:` and below it `- method: wanda` with its settings"
     if not isinstance(document, dict) or not isinstance(document.get("stages"), list) or not document["stages"]:
         raise UserError(f"recipe {path} has no list of stages", hint=example)
-    if extra := sorted(set(document) - {"stages"}):
-        raise UserError(f"recipe {path} has the unknown key {extra[0]!r}", hint="`stages` is the only one")
+    if extra := sorted(str(key) for key in document if key not in ("stages", "embeddings")):
+        raise UserError(
+            f"recipe {path} has the unknown key {extra[0]!r}", hint="the keys are `stages` and `embeddings`"
+        )
+    embeddings = document.get("embeddings")
+    if embeddings is not None and type(embeddings) is not int:
+        raise UserError(f"recipe {path}: embeddings is {embeddings!r}", hint="write `embeddings: 8` or `embeddings: 4`")
     found = []
     for number, stage in enumerate(document["stages"], 1):
         if not isinstance(stage, dict) or not isinstance(stage.get("method"), str):
             raise UserError(f"recipe {path}: stage {number} names no method", hint=example)
         found.append(build(stage["method"], {key: value for key, value in stage.items() if key != "method"}))
-    return tuple(found)
+    return Recipe(tuple(found), embeddings)

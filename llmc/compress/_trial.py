@@ -42,8 +42,8 @@ def try_small_copy(config: PretrainedConfig, stages: Sequence[Method], compress:
     settings and versions, in the user's cache directory if it can be written.
     """
     small_stages = tuple(_small(stage) for stage in stages)
-    place = _place(config, small_stages)
-    if place is not None and _remembered(place):
+    place = place_of(config, small_stages)
+    if place is not None and remembered(place):
         return None
     try:
         model = small_model(config)
@@ -63,7 +63,7 @@ def try_small_copy(config: PretrainedConfig, stages: Sequence[Method], compress:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UserError(f"{name}: a small copy can't be compressed ({reason[:150]})", hint=_HINT) from error
     if place is not None:
-        _remember(place)
+        remember(place)
     return None
 
 
@@ -115,10 +115,10 @@ def _small(stage: Method) -> Method:
     return dataclasses.replace(stage, **changes) if changes else stage  # type: ignore[type-var]
 
 
-def _place(config: PretrainedConfig, stages: Sequence[Method]) -> Path | None:
-    """Where this trial is remembered; None where there is no place for it."""
+def place_of(config: PretrainedConfig, stages: Sequence[Method], *modules: str) -> Path | None:
+    """Where this trial is remembered; None where there is no place for it. `modules` are code that it tries too."""
     code = hashlib.sha256()
-    for name in ("llmc.compress._capture", "llmc.compress._walk", "llmc.models.experts", "llmc.models.layout",
+    for name in (*modules, "llmc.compress._capture", "llmc.compress._walk", "llmc.models.experts", "llmc.models.layout",
                  "llmc.models.skeleton", "llmc.models.pairs", "llmc.models.shrink", __name__):  # fmt: skip
         code.update(inspect.getsource(importlib.import_module(name)).encode())
     what = [type(config).__name__, small_config_text(config), [repr(s) for s in stages], transformers.__version__]
@@ -140,7 +140,7 @@ def small_config_text(config: PretrainedConfig) -> str:
     return json.dumps(config.to_dict(), default=str, sort_keys=True)
 
 
-def _remembered(place: Path) -> bool:
+def remembered(place: Path) -> bool:
     """Whether the trial went well before; whatever else lies there counts as nothing."""
     try:
         return bool(json.loads(place.read_text()) == {"tried": "well"})
@@ -148,7 +148,7 @@ def _remembered(place: Path) -> bool:
         return False
 
 
-def _remember(place: Path) -> None:
+def remember(place: Path) -> None:
     """Writes the note in one step, so that no reader meets half of it; a place that can't be written is no loss."""
     try:
         place.parent.mkdir(parents=True, exist_ok=True)

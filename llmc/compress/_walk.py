@@ -24,7 +24,9 @@ from llmc.compress._loadable import packed_name
 from llmc.compress._manifest import MatrixRecord
 from llmc.compress._method import Balances, Compressed, LayerStats, Method, Needs
 from llmc.compress._plan import naming
+from llmc.compress._rounded_tables import Outside, RoundedTables
 from llmc.compress._stats import Collector, LastInputSeen
+from llmc.compress._tables import Table
 from llmc.compress._verify import fingerprint, save_output
 from llmc.compress._writer import ShardWriter
 from llmc.compress.formats._format import Format, Stored
@@ -71,6 +73,7 @@ class Walk:
         writer: ShardWriter,
         journal: Journal,
         *,
+        tables: Sequence[Table] = (),
         dtype: torch.dtype | None = None,
         device: str = "cpu",
         hear: Callable[[int, Any], None] | None = None,
@@ -81,6 +84,7 @@ class Walk:
         self._device = torch.device(device)
         self._hear = hear
         self._caller = Caller(skeleton, self.prefix, self._blocks, device)
+        self._tables = RoundedTables(skeleton, tables, dtype)
 
     @torch.no_grad()
     def run(self, batches: Sequence[Tensor], progress: Progress) -> None:
@@ -97,8 +101,8 @@ class Walk:
         runs = self._start(batches) if batches else []
         if self._journal.n_done and runs:
             runs = self._resumed(runs, batches)
-        if self._journal.n_done == 0:
-            self._write_rest()
+        outside = Outside() if self._journal.n_done else self._write_rest(batches)
+        self._tables.drop()
         for index in range(self._journal.n_done, depth):
             progress(index, depth, "statistics")
             name = f"{self.prefix}.{index}"
@@ -125,6 +129,8 @@ class Walk:
                 self._hear(index, outputs[0])
             records = [self._record(index, layer) for layer in layers.values()]
             state = call_fingerprint(runs[0]) if runs and not last else None
+            if index == 0:
+                records, stored, prints = [*outside.records, *records], outside.stored | stored, outside.prints | prints
             self._journal.block_done(records, stored, prints, [] if last else outputs, state)
             _emptied(block)
         progress(depth, depth, "done")
@@ -135,6 +141,7 @@ class Walk:
         towers = self._skeleton.towers(self.prefix)
         self._skeleton.fill("", leave=[f"{self.prefix}.", *head, *towers])
         self._skeleton.fill_buffers_outside(self.prefix + ".")
+        self._tables.put_embedding()
         runs = self._caller.start(batches)
         self._skeleton.empty_embeddings()
         return runs
@@ -302,17 +309,22 @@ class Walk:
             return tensor
         return tensor.to(self._dtype or dtype or tensor.dtype)
 
-    def _write_rest(self) -> None:
-        """Copies everything outside the blocks as it stands: embeddings, norms, head, layers that the model lacks."""
+    def _write_rest(self, batches: Sequence[Tensor]) -> Outside:
+        """Copies everything outside the blocks as it stands: embeddings, norms, head, layers that the model lacks.
+
+        The tables that are to be quantised are written so instead; what is to be known of them.
+        """
+        outside = self._tables.written(self._format, batches)
         inside = {s for i in range(len(self._blocks)) for s in self._skeleton.sources_under(f"{self.prefix}.{i}.")}
-        names = [name for name in self._skeleton.checkpoint.tensors if name not in inside]
+        names = [name for name in self._skeleton.checkpoint.tensors if name not in inside | outside.prints.keys()]
         tensors = self._skeleton.checkpoint.read(names)
         for name, tensor in tensors.items():
             if tensor.is_floating_point() and not _finite(tensor):
                 logger.warning("%s holds NaN or infinity and is copied as it is: the checkpoint may be damaged", name)
         if self._dtype is not None:
             tensors = {n: t.to(self._dtype) if t.is_floating_point() else t for n, t in tensors.items()}
-        self._writer.put("00000-rest", tensors)
+        self._writer.put("00000-rest", tensors | outside.tensors)
+        return outside
 
     def _record(self, index: int, layer: _Layer) -> MatrixRecord:
         assert layer.result is not None
@@ -334,6 +346,8 @@ class Walk:
             stored_as="dense" if self._packed_name(index, layer) is None else self._format.name,
             seconds=round(layer.seconds, 4),
             warnings=list(layer.warnings),
+            bits=None if (grid := layer.result.quantised) is None else grid.bits,
+            group_size=None if grid is None else grid.group_size,
         )
 
 

@@ -33,6 +33,8 @@ class PackedLinear(nn.Module):
         self.register_buffer("group", group, persistent=False)
         self.bias = bias
 
+    is_copy = False
+    """Whether another layer of the model stands for the same weights."""
     codes: Tensor
     scale: Tensor
     zero: Tensor | None
@@ -45,14 +47,28 @@ class PackedLinear(nn.Module):
 
     def dequantised(self, dtype: torch.dtype, into: Tensor | None = None) -> Tensor:
         """The dense weight (out, in), made anew at every call, in the memory of `into` (out, in) if that is given."""
-        shape = (self.out_features, self.in_features)
-        weight = torch.empty(shape, dtype=dtype, device=self.codes.device) if into is None else into
-        group = None if self.group is None else self.group.long()
-        for rows in row_blocks(self.out_features, self.in_features):
-            codes = unpack_planes(self.codes[rows], self.bits, self.in_features)
-            zero = None if self.zero is None else unpack_planes(self.zero[rows], self.bits, self.n_groups)
-            fill_values_(weight[rows], codes, self.scale[rows], zero, self.bits, group)
+        return self.unpacked(slice(0, self.out_features), dtype, into)
+
+    def unpacked(self, outputs: slice, dtype: torch.dtype, into: Tensor | None = None) -> Tensor:
+        """The dense weights of some outputs, (outputs, in), in the memory of `into` if that is given."""
+        start, n = outputs.start, outputs.stop - outputs.start
+        weight = torch.empty((n, self.in_features), dtype=dtype, device=self.codes.device) if into is None else into
+        for part in row_blocks(n, self.in_features):
+            self._fill_(weight[part], slice(start + part.start, start + part.stop))
         return weight
+
+    def rows(self, which: Tensor, dtype: torch.dtype) -> Tensor:
+        """The dense weights of the outputs `which` (n,) alone. Shapes: (n, in)."""
+        weight = torch.empty((len(which), self.in_features), dtype=dtype, device=self.codes.device)
+        for part in row_blocks(len(which), self.in_features):
+            self._fill_(weight[part], which[part])
+        return weight
+
+    def _fill_(self, weight: Tensor, rows: slice | Tensor) -> None:
+        codes = unpack_planes(self.codes[rows], self.bits, self.in_features)
+        zero = None if self.zero is None else unpack_planes(self.zero[rows], self.bits, self.n_groups)
+        group = None if self.group is None else self.group.long()
+        fill_values_(weight, codes, self.scale[rows], zero, self.bits, group)
 
     def forward(self, x: Tensor) -> Tensor:
         room = scratch((self.out_features, self.in_features), x.dtype, self.codes.device)

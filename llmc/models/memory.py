@@ -28,8 +28,13 @@ def tensor_bytes(model: nn.Module) -> int:
 
 
 def n_parameters(model: nn.Module) -> int:
-    """The numbers that the model consists of; a packed weight counts like the dense one that it stands for."""
-    return sum(p.numel() for p in model.parameters()) + sum(layer.n_weights for layer in packed_layers(model))
+    """The numbers that the model consists of; a packed weight counts like the dense one that it stands for.
+
+    Codes that are held twice (tied tables, once to look up and once to multiply) count once.
+    """
+    return sum(p.numel() for p in model.parameters()) + sum(
+        layer.n_weights for layer in packed_layers(model) if not getattr(layer, "is_copy", False)
+    )
 
 
 def packed_layers(model: nn.Module) -> list[Packed]:

@@ -9,13 +9,11 @@ import logging
 from abc import ABC, abstractmethod
 from collections import Counter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel
-from transformers.conversion_mapping import get_model_conversion_mapping
-from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 from transformers.quantizers import HfQuantizer
 from transformers.quantizers.auto import (
     AUTO_QUANTIZATION_CONFIG_MAPPING,
@@ -32,6 +30,17 @@ from llmc.kernels.packed_linear import PackedLinear
 from llmc.models.checkpoint import Checkpoint
 from llmc.models.config import read_config
 from llmc.models.packed_files import PARTS, NotOurs, PackedFiles, packed_files
+from llmc.models.packed_tables import (
+    Table,
+    dense_embedding_,
+    empty_,
+    forget_ties_,
+    located,
+    packed_embedding,
+    packed_head,
+    packed_table,
+    tables,
+)
 from llmc.ops.codes import Codes
 
 logger = logging.getLogger(__name__)
@@ -165,15 +174,18 @@ class AwaitingLoader(HfQuantizer, ABC):  # type: ignore[misc]
 
 
 class _CodesLoader(AwaitingLoader):
-    """Layers stored as codes."""
+    """Layers stored as codes, and tables: embeddings and heads, which may be tied."""
 
     files: PackedFiles
+    tables: dict[str, Table]
 
     def open(self, checkpoint: Checkpoint, told: dict[str, Any]) -> None:
         self.files = packed_files(checkpoint, told["stored"])
+        self.tables = {}
 
     def find(self, model: PreTrainedModel) -> dict[str, str]:
-        found, refused = places(model, list(self.files.reads))
+        self.tables = tables(model, list(self.files.reads))
+        found, refused = places(model, [layer for layer in self.files.reads if layer not in self.tables])
         if refused:
             raise NotOurs(refused[0])
         return found
@@ -181,41 +193,72 @@ class _CodesLoader(AwaitingLoader):
     def tensors(self, layer: str, place: str) -> set[str]:
         return {rf"\.{part}$" for part in PARTS}
 
-    def made(self, layer: str, awaiting: AwaitingCodes) -> nn.Module:
+    def _process_model_before_weight_loading(self, model: PreTrainedModel, **kwargs: Any) -> None:
+        super()._process_model_before_weight_loading(model, **kwargs)
+        for layer, table in self.tables.items():
+            forget_ties_(model, table)
+            for head in table.heads:
+                model.set_submodule(head, AwaitingCodes(cast(nn.Linear, model.get_submodule(head))))
+            if table.embedding is not None:
+                empty_(cast(nn.Embedding, model.get_submodule(table.embedding)))
+            ignored = model._keys_to_ignore_on_load_unexpected or set()
+            model._keys_to_ignore_on_load_unexpected = ignored | self.tensors(layer, layer)
+
+    def _process_model_after_weight_loading(self, model: PreTrainedModel, **kwargs: Any) -> None:
+        for layer, table in self.tables.items():
+            self._fill(model, layer, table)
+        super()._process_model_after_weight_loading(model, **kwargs)
+
+    def _fill(self, model: PreTrainedModel, layer: str, table: Table) -> None:
+        """Puts the codes of one table into every module that it is in."""
+        heads = {name: cast(AwaitingCodes, model.get_submodule(name)) for name in table.heads}
+        like = None if table.embedding is None else cast(nn.Embedding, model.get_submodule(table.embedding))
+        modules = [*heads.values(), *([] if like is None else [like])]
+        codes = self._codes(layer, cast(torch.Tensor, modules[0].weight).shape)
+        dtype = cast(torch.Tensor, modules[0].weight).dtype
+        if self.kernels == "dense":
+            weight = nn.Parameter(codes.dequantised(dtype), requires_grad=False)
+            for name, awaiting in heads.items():
+                linear = awaiting.filled(weight)
+                linear.weight = weight  # the same, where it is tied
+                model.set_submodule(name, linear)
+            if like is not None:
+                dense_embedding_(like, weight)
+            return
+        packed = packed_table(codes, dtype)
+        if like is not None:
+            model.set_submodule(table.places[0], packed_embedding(packed, like, table.places[0]))
+        for name, awaiting in heads.items():
+            head: nn.Module = packed_head(packed, awaiting.bias, tied=like is not None)
+            if self.kernels == "fast":
+                made = _made(codes, awaiting, self.kernels, self.device, self.why_not)
+                if not isinstance(made, PackedLinear):
+                    head, packed.is_copy = made, True
+                    head.weight = packed.weight
+            model.set_submodule(name, head)
+
+    def _codes(self, layer: str, shape: tuple[int, ...]) -> Codes:
         codes = self.files.codes(layer)
-        if codes.codes.shape != awaiting.shape:
+        if codes.codes.shape != shape:
             raise UserError(
-                f"{layer} has codes for {tuple(codes.codes.shape)} weights where the model has {awaiting.shape}",
+                f"{layer} has codes for {tuple(codes.codes.shape)} weights where the model has {tuple(shape)}",
                 hint="its weights don't belong to its config.json",
             )
-        return _made(codes, awaiting, self.kernels, self.device, self.why_not)
+        return codes
+
+    def made(self, layer: str, awaiting: AwaitingCodes) -> nn.Module:
+        return _made(self._codes(layer, awaiting.shape), awaiting, self.kernels, self.device, self.why_not)
 
     def say(self) -> None:
-        _say(self.kernels, len(self.places), self.why_not)
+        _say(self.kernels, len(self.places) + len(self.tables), self.why_not)
 
 
 def places(model: PreTrainedModel, layers: list[str]) -> tuple[dict[str, str], list[str]]:
     """Where in the model each layer of the files stands, and why some are no plain linear layers there, as clauses."""
-    transforms = get_model_conversion_mapping(model)
-    renamings = [t for t in transforms if isinstance(t, WeightRenaming)]
-    converters = [t for t in transforms if isinstance(t, WeightConverter)]
-    meta = model.state_dict()
-    found: dict[str, str] = {}
-    refused = []
-    for layer in layers:
-        source = f"{layer}.weight"
-        target, pattern = rename_source_key(source, renamings, converters, model.base_model_prefix, meta)
-        if pattern is not None:
-            refused.append(f"{layer} is one of several that the model joins into one tensor")
-            continue
-        if target not in meta and source in meta:
-            target = source
-        place = target.removesuffix(".weight")
-        if target not in meta or not is_plain_linear(model.get_submodule(place)):
-            refused.append(f"{layer} is no plain linear layer of a {type(model).__name__}")
-        else:
-            found[layer] = place
-    return found, refused
+    found, refused = located(model, layers)
+    plain = {layer: place for layer, place in found.items() if is_plain_linear(model.get_submodule(place))}
+    others = [f"{layer} is no plain linear layer of a {type(model).__name__}" for layer in found if layer not in plain]
+    return plain, [*refused, *others]
 
 
 def _made(

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from llmc.ops.codes import row_blocks
+
 AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 """Slot k of a word of eight 4-bit codes holds the word's column AWQ_ORDER[k]."""
 
@@ -50,8 +52,11 @@ def unpack(words: Tensor, bits: int, n_codes: int) -> Tensor:
     stream = torch.nn.functional.pad(stream, (0, -stream.shape[1] % bits)).view(rows, -1, bits)
     lane = torch.nn.functional.pad(stream, (0, 8 - bits)).view(torch.int64)  # (rows, eights, 1)
     shifts = torch.arange(0, 8 * bits, bits, device=words.device)
-    codes: Tensor = (lane >> shifts) & (2**bits - 1)
-    return codes.to(torch.uint8).view(rows, -1)[:, :n_codes].contiguous()
+    codes = torch.empty((rows, n_codes), dtype=torch.uint8, device=words.device)
+    for part in row_blocks(rows, n_codes):  # eight bytes a code in between
+        spread: Tensor = (lane[part] >> shifts) & (2**bits - 1)
+        codes[part] = spread.view(len(spread), -1)[:, :n_codes]
+    return codes
 
 
 def pack_awq(codes: Tensor) -> Tensor:

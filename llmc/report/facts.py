@@ -59,6 +59,8 @@ def _method_words(made: Mapping[str, Any], settings: Sequence[Mapping[str, Any]]
         inner = stage.get("settings") if isinstance(stage.get("settings"), Mapping) else stage
         told = [f"{key} {value}" for key, value in (inner or {}).items() if _worth_telling(key, value)]
         words.append(f"{name} ({', '.join(told)})" if told else str(name))
+    if made.get("embeddings"):
+        words.append(f"embeddings in {made['embeddings']} bits")
     stored = made.get("format")
     return (", then ".join(words) or "compressed") + (f", stored as {stored}" if stored else "")
 

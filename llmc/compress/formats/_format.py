@@ -16,9 +16,12 @@ from llmc.compress._method import Compressed, Factors, Quantised
 from llmc.errors import UserError
 from llmc.ops.codes import Codes
 
-ModuleKind = Literal["linear", "conv1d", "expert", "custom"]
+ModuleKind = Literal["linear", "conv1d", "expert", "custom", "embedding", "head"]
 """What holds the weight in transformers: an `nn.Linear`, GPT-2's `Conv1D`, a slice of a 3-D tensor of experts, or a
-class of the model's own that reads its weight itself (`FalconLinear`)."""
+class of the model's own that reads its weight itself (`FalconLinear`); outside the blocks the token embedding, or an
+untied head."""
+TABLES = ("embedding", "head")
+"""What stands outside the blocks and is quantised on a grid of its own."""
 
 Value: TypeAlias = Tensor | Quantised | Factors
 """What can be read back from a file: a dense weight, codes on grids, or a pair of factors."""
@@ -55,6 +58,12 @@ class Stored:
             rank=None if factors is None else factors.left.shape[1],
             dtype=str(compressed.weight.dtype).removeprefix("torch."),
         )
+
+
+def without_unread_tables(stored: Mapping[str, Stored]) -> dict[str, Stored]:
+    """`stored` without the tables that transformers can't read: it does where all is on one grid, by decoding all."""
+    on_one_grid = len({(s.bits, s.group_size, s.symmetric) for s in stored.values()}) == 1
+    return {name: s for name, s in stored.items() if on_one_grid or s.module not in TABLES}
 
 
 @runtime_checkable
@@ -137,6 +146,11 @@ def refuse_unquantised(name: str, layer: str, stored: Stored) -> None:
 
 def refuse_module(name: str, layer: str, stored: Stored) -> None:
     """Raises `UserError` for what transformers can't put a GPTQ or AWQ layer in the place of."""
+    if stored.module in TABLES:
+        raise UserError(
+            f"the format {name!r} has no place for quantised embeddings and heads, such as {layer}",
+            hint="leave --embeddings out, or use --format compressed-tensors",
+        )
     if stored.module == "expert":
         raise UserError(
             f"{layer} is an expert, and transformers would load a {name!r} file with random experts",

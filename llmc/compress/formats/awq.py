@@ -42,8 +42,8 @@ class Awq:
 
     def refuse(self, layer: str, stored: Stored) -> None:
         refuse_unquantised(self.name, layer, stored)
-        refuse_bits(self.name, layer, stored, (4,), otherwise="use --format compressed-tensors or gptq")
         refuse_module(self.name, layer, stored)
+        refuse_bits(self.name, layer, stored, (4,), otherwise="use --format compressed-tensors or gptq")
         if stored.group_size not in GROUP_SIZES:
             raise UserError(
                 f"AWQ files are read with group sizes {', '.join(map(str, GROUP_SIZES))}, not {stored.group_size}",

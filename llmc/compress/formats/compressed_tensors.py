@@ -11,7 +11,15 @@ import torch
 from torch import Tensor
 
 from llmc.compress._method import Compressed, Quantised
-from llmc.compress.formats._format import Stored, grid_of, quantised, refuse_bits, refuse_unquantised
+from llmc.compress.formats._format import (
+    TABLES,
+    Stored,
+    grid_of,
+    quantised,
+    refuse_bits,
+    refuse_unquantised,
+    without_unread_tables,
+)
 from llmc.errors import UserError
 from llmc.models.packed_files import compressed_tensors_scheme, read_compressed_tensors
 from llmc.ops.packing import pack
@@ -63,20 +71,28 @@ class CompressedTensors:
         return quantised(found, size, symmetric=bool(scheme["symmetric"]))
 
     def config(self, stored: Mapping[str, Stored], *, ignored: Sequence[str] = ()) -> dict[str, Any]:
-        """One group of layers a grid. A single grid is told by class and exceptions, as loaders expect it."""
+        """One group of layers a grid. A single grid is told by class and exceptions, as loaders expect it.
+
+        Tables are groups of their own, told by name. transformers reads a packed embedding only where it decodes
+        everything by the first group: that is asked of it where the tables' grid is that of all layers.
+        """
         layers: dict[Grid, list[str]] = {}
+        tables: dict[Grid, list[str]] = {}
         for layer, s in stored.items():
-            layers.setdefault((s.bits, s.group_size, s.symmetric), []).append(layer)
+            into = tables if s.module in TABLES else layers
+            into.setdefault((s.bits, s.group_size, s.symmetric), []).append(layer)
         _check_experts(stored, ignored)
+        named = [(grid, ["Linear"] if len(layers) == 1 else _by_name(names)) for grid, names in layers.items()]
+        named += [(grid, _by_name(names)) for grid, names in tables.items()]
         groups = {
             f"group_{k}": {
-                "targets": ["Linear"] if len(layers) == 1 else [f"re:{re.escape(name)}$" for name in names],
+                "targets": targets,
                 "weights": _weights(*grid),
                 "input_activations": None,
                 "output_activations": None,
                 "format": "pack-quantized",
             }
-            for k, (grid, names) in enumerate(layers.items())
+            for k, (grid, targets) in enumerate(named)
         }
         return {
             "quant_method": "compressed-tensors",
@@ -88,11 +104,14 @@ class CompressedTensors:
             "global_compression_ratio": None,
             "sparsity_config": {},
             "transform_config": {},
+            **({"dequantize": True} if tables and without_unread_tables(stored) == stored else {}),
         }
 
     def warnings(self, stored: Mapping[str, Stored]) -> tuple[str, ...]:
         found = []
-        if any(s.symmetric is False for s in stored.values()):
+        if any(s.module in TABLES for s in stored.values()):
+            found.append(_who_reads_tables(stored))
+        elif any(s.symmetric is False for s in stored.values()):
             found.append(
                 "transformers 5.23 refuses asymmetric compressed-tensors files (zero points of another shape) unless "
                 "asked with quantization_config=CompressedTensorsConfig(dequantize=True); vLLM reads them."
@@ -112,6 +131,25 @@ class CompressedTensors:
 
 
 Grid: TypeAlias = tuple[int | None, int | None, bool | None]
+
+
+def _by_name(names: Sequence[str]) -> list[str]:
+    return [f"re:{re.escape(name)}$" for name in names]
+
+
+def _who_reads_tables(stored: Mapping[str, Stored]) -> str:
+    if without_unread_tables(stored) == stored:
+        joined = any(s.module == "expert" for s in stored.values())  # which llmc.load leaves to transformers
+        packed = "" if joined else "llmc.load keeps this file packed; "
+        return (
+            f"Quantised embeddings: {packed}plain transformers decodes all of it to dense weights when it loads "
+            '(config.json asks for that: "dequantize"). Other loaders were not tried.'
+        )
+    return (
+        "Quantised embeddings on another grid than the layers: only llmc.load reads this file rightly. transformers "
+        "5.23 raises AttributeError, and with dequantize=True it decodes everything on one grid, which is wrong. With "
+        "the layers' bits and group size it would load there."
+    )
 
 
 def _check_experts(stored: Mapping[str, Stored], ignored: Sequence[str]) -> None:

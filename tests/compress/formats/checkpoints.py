@@ -62,15 +62,18 @@ def block_linears(model):
     }
 
 
-def write_checkpoint(folder: Path, model, fmt, compressed, *, ignored=("lm_head",), n_shards=1):
-    """Saves `model` with the layers in `compressed` in `fmt`, and returns the dense model that it must compute like."""
+def write_checkpoint(folder: Path, model, fmt, compressed, *, ignored=("lm_head",), n_shards=1, kinds=None):
+    """Saves `model` with the layers in `compressed` in `fmt`, and returns the dense model that it must compute like.
+
+    `kinds` says of layers by name what they are, where that is no linear layer of a block.
+    """
     model.save_pretrained(folder)
     for file in folder.glob("*.safetensors*"):
         file.unlink()
     state = {name: tensor.clone().contiguous() for name, tensor in model.state_dict().items()}
     if model.config.tie_word_embeddings:
         state.pop("lm_head.weight", None)
-    stored = {name: Stored.of(layer) for name, layer in compressed.items()}
+    stored = {name: Stored.of(layer, (kinds or {}).get(name, "linear")) for name, layer in compressed.items()}
     for name, layer in compressed.items():
         fmt.refuse(name, stored[name])
         del state[f"{name}.weight"]
