@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-import typer
+from llmc.commands._say import say
 
 
 @contextmanager
@@ -17,7 +17,7 @@ def saying(what: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo(f"llmc: {what()}", err=True)
+        say(f"llmc: {what()}", err=True)
         raise
 
 
