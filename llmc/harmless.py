@@ -27,11 +27,6 @@ def line(text: object) -> str:
     return _COMMAND.sub(_escape, _IN_LINE.sub(_escape, str(text)))
 
 
-def sentence(text: object) -> str:
-    """The same for a message that may have been written on several lines: they are joined by spaces."""
-    return line(re.sub(r"\s*[\r\n]\s*", " ", str(text).strip()))
-
-
 def block(text: object) -> str:
     """Text that may have lines: all but line feeds and tabs as in `line`."""
     return _IN_BLOCK.sub(_escape, str(text))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
 from llmc.harmless import block
 from llmc.report.comparison import Comparison, Row
+
+_ILLEGAL = re.compile("[^\u0009\u000a\u000d\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML 1.0 has no way to write."""
 
 
 def junit(comparison: Comparison) -> bytes:
@@ -75,4 +79,4 @@ def _details(row: Row) -> list[str]:
 
 def _clean(text: str) -> str:
     """Without what XML 1.0 has no way to write, and without what steers a terminal that shows a job's log."""
-    return block(text)
+    return block(_ILLEGAL.sub("�", text))
