@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from llmc.harmless import line
+import re
+
+from llmc.harmless import block
 from llmc.report.comparison import Comparison, Row
 from llmc.report.rows import worst_first
 
@@ -33,8 +35,9 @@ def _annotation(row: Row, path: str | None, undecided: str) -> str:
 
 def _data(text: str) -> str:
     """Text behind the second `::`, which it holds none of itself."""
-    return line(text).replace("%", "%25").replace("::", ": :").replace("::", ": :")
+    coded = block(text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A"))
+    return re.sub(":(?=:)", ": ", coded)
 
 
 def _property(text: str) -> str:
-    return line(text).replace("%", "%25").replace(":", "%3A").replace(",", "%2C")
+    return _data(text).replace(": :", "::").replace(":", "%3A").replace(",", "%2C")
