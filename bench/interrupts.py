@@ -11,6 +11,7 @@ interpreter starts, are counted for themselves: the signal ends the process as a
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import shutil
 import signal
@@ -30,15 +31,17 @@ COMMANDS = {
     "run": ["run", "mini", "--recipe", "r.yaml", *SHORT, "--out", "OUT"],
     "compare": ["compare", "dense", "other", "--out", "OUT"],
 }  # fmt: skip
-GRACE = 5.0
+START = 0.5
+"""Seconds that the interpreter may take before it runs a line of llmc."""
 
 
 def start(command: list[str], out: str, work: Path) -> subprocess.Popen[str]:
     """The command in a process of its own, with its output to read."""
     words = [out if word == "OUT" else word for word in command]
     return subprocess.Popen(
-        [sys.executable, "-m", "llmc", *words], cwd=work, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-m", "llmc", *words], cwd=work, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+    )  # fmt: skip
 
 
 def prepare(work: Path) -> None:
@@ -65,7 +68,7 @@ def trial(command: list[str], work: Path, number: signal.Signals, after: float, 
         ran.send_signal(number)
     said = ran.communicate()[1]
     took = time.monotonic() - sent
-    if ran.returncode == -number:
+    if SENTENCE not in said and (ran.returncode == -number or "site module" in said) and after < START:
         return "before llmc's first line", took, said
     right = ran.returncode == 128 + number and said.count(SENTENCE) == 1 and not any(word in said for word in NOISE)
     return ("right" if right else f"WRONG: {ran.returncode}"), took, said
