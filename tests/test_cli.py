@@ -11,6 +11,7 @@ import pytest
 from safetensors.torch import load_file
 
 from llmc import cli, commands
+from llmc.commands import _app
 from llmc.errors import Exit, UserError
 from llmc.models.tiny import save_tiny
 
@@ -130,7 +131,7 @@ def test_our_own_fault_is_70_and_a_stop_is_130(monkeypatch, capsys):
         def fail(*_, raised=raised, **__):
             raise raised
 
-        monkeypatch.setattr(cli, "app", fail)
+        monkeypatch.setattr(_app, "app", fail)
         assert llmc("methods", capsys=capsys)[0] == code
 
 
@@ -147,7 +148,7 @@ def test_a_disk_that_refuses_is_one_sentence_and_no_bug(monkeypatch, capsys, err
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.setattr(_app, "app", fail)
     found, _, err = llmc("methods", capsys=capsys)
     assert found == code and said in err and ("Traceback" in err) == (code == 70)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from llmc.evaluate.run import Run
 from llmc.evaluate.speed import SpeedSettings
 from llmc.evaluate.speed_process import Subject
 from llmc.files import replace_text
+from llmc.harmless import json_text
 from llmc.kernels.fast_linear import computes_bfloat16_natively
 from llmc.models.checkpoint import Checkpoint
 from llmc.models.load import pick_device
@@ -93,4 +93,4 @@ def _check_runs(directories: Sequence[Path], runs: Sequence[Path]) -> None:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    replace_text(path, json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n")
+    replace_text(path, json_text(content, indent=1, sort_keys=True) + "\n")

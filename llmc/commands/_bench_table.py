@@ -6,10 +6,10 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from llmc.commands._compress_job import size
+from llmc.report.console import Console
 
 
 def table(result: Mapping[str, Any]) -> str:
@@ -28,14 +28,14 @@ def table(result: Mapping[str, Any]) -> str:
     console = Console(file=text, width=140, no_color=True)
     console.print(found)
     settings = result["settings"]
+    console.print()
     console.print(
-        f"\n{result['machine']}; {result['models'][0]['dtype']}; prompts of {settings['prompt_tokens']} tokens, "
-        f"{settings['new_tokens']} new ones; {settings['repeats']} turns. Ratios hold within one bench only.",
-        highlight=False,
+        f"{result['machine']}; {result['models'][0]['dtype']}; prompts of {settings['prompt_tokens']} tokens, "
+        f"{settings['new_tokens']} new ones; {settings['repeats']} turns. Ratios hold within one bench only."
     )
     for model in result["models"]:
         for note in model["notes"]:
-            console.print(f"note: {model['label']}: {note}", highlight=False)
+            console.print(f"note: {model['label']}: {note}")
     return text.getvalue().rstrip()
 
 

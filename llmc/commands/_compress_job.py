@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import typer
 from rich.table import Table
 
 from llmc.commands._progress import progress, table_console
 from llmc.commands._resolve import EMBEDDED, resolve
+from llmc.commands._say import say, say_json
 from llmc.commands._stop import saying
 from llmc.compress._job import check_out
 from llmc.compress._job import compress as run_job
@@ -147,14 +146,14 @@ def _dry_run(job: Job, *, as_json: bool) -> None:
             "weights": weights, "embeddings": job.embeddings, "format": planned.format.name,
             "compute_dtype": str(planned.compute_dtype).removeprefix("torch."), "calibration_tokens": tokens,
         }  # fmt: skip
-        typer.echo(json.dumps(said, indent=2))
+        say_json(said, indent=2)
         return
-    typer.echo(
+    say(
         f"would compress {len(planned.matrices)} matrices ({weights:,} weights) with "
         f"{' then '.join(m.name for m in job.stages)}"
-        f"{_and_tables(planned)} into {job.out}\n"
+        f"{_and_tables(planned)} into {job.out}",
         f"format {planned.format.name}, blocks run in {str(planned.compute_dtype).removeprefix('torch.')}, "
-        f"calibration tokens {f'{tokens:,}' if tokens else 'none'}"
+        f"calibration tokens {f'{tokens:,}' if tokens else 'none'}",
     )
 
 
@@ -171,10 +170,10 @@ def render(account: Manifest | None, *, as_json: bool) -> None:
         return
     totals = account.totals
     if as_json:
-        typer.echo(json.dumps({"totals": totals.model_dump(), "warnings": account.warnings}, indent=2))
+        say_json({"totals": totals.model_dump(), "warnings": account.warnings}, indent=2)
         return
     _warn(account)
-    typer.echo(f"{describe(account)}: {len(account.matrices)} matrices in {totals.seconds:.1f} s")
+    say(f"{describe(account)}: {len(account.matrices)} matrices in {totals.seconds:.1f} s")
     table = Table(show_header=True, header_style="bold", box=None, pad_edge=False)
     for column in ("", "before", "after"):
         table.add_column(column, justify="left" if not column else "right")
@@ -231,9 +230,9 @@ def size(n_bytes: int) -> str:
 def _warn(account: Manifest) -> None:
     """The job's warnings in full, those of single matrices counted by kind."""
     for sentence in account.warnings:
-        typer.secho(f"note: {sentence}", err=True, fg="yellow")
+        say(f"note: {sentence}", err=True, colour="yellow")
     texts = [text for record in account.matrices for text in record.warnings]
     for text in texts[:3]:
-        typer.secho(f"note: {text}", err=True, fg="yellow")
+        say(f"note: {text}", err=True, colour="yellow")
     if len(texts) > 3:
-        typer.secho(f"note: and {len(texts) - 3} more like these; `llmc inspect` shows all", err=True, fg="yellow")
+        say(f"note: and {len(texts) - 3} more like these; `llmc inspect` shows all", err=True, colour="yellow")

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
 from rich.table import Table
 
 from llmc.commands._compress_job import size
@@ -16,6 +15,7 @@ from llmc.commands._eval_settings import Asking
 from llmc.commands._pipeline import Pipeline, Variant, perform
 from llmc.commands._progress import table_console
 from llmc.commands._resolve import EMBEDDED
+from llmc.commands._say import say
 from llmc.errors import UserError
 from llmc.report.judge import Compared
 
@@ -62,7 +62,7 @@ def make(
         resume=resume,
         command=["llmc", "demo", "--out", str(out)],
     )
-    return perform(pipeline, lambda stage: typer.echo(f"llmc: {stage}", err=True))
+    return perform(pipeline, lambda stage: say(f"llmc: {stage}", err=True))
 
 
 def _not_ours(out: Path, names: Sequence[str]) -> Path | None:
@@ -106,13 +106,11 @@ def show(rows: Sequence[Row], compared: Compared, out: Path) -> None:
         table.add_column(heading, justify="left" if heading == "model" else "right", overflow="fold")
     for line in lines[1:]:
         table.add_row(*line)
-    typer.echo(f"report  {out / 'report' / 'report.html'}\n")
+    say(f"report  {out / 'report' / 'report.html'}", "")
     console.print(table)
-    typer.echo("")
-    for result in compared.comparison.runs:
-        typer.echo(result.headline)
-    typer.echo(f"\n{compared.comparison.recommendation}")
-    typer.echo(f"\nmodels  {out / 'models'}\nruns    {out / 'runs'}")
+    say("", *(result.headline for result in compared.comparison.runs))
+    say("", compared.comparison.recommendation)
+    say("", f"models  {out / 'models'}", f"runs    {out / 'runs'}")
 
 
 def _cell(column: str, value: float | None) -> str:

@@ -6,8 +6,9 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
+
+from llmc.report.console import Console
 
 _WIDE = 120
 _MOSTLY = 0.6

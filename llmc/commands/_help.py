@@ -7,6 +7,8 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
+from llmc.streams import harmless_streams
+
 ORDER = ("demo", "compress", "eval", "compare", "gate", "run", "inspect", "bench", "rescore", "methods", "tasks")
 """Commands from first steps to special cases; those not named here follow."""
 
@@ -37,6 +39,11 @@ class Command(TyperCommand):
     def get_params(self, ctx: Any) -> list[Any]:
         """All parameters, --help among them."""
         return _readable(super().get_params(ctx), ctx)
+
+    def invoke(self, ctx: Any) -> Any:
+        """The command's own work: what libraries print meanwhile is made harmless."""
+        with harmless_streams():
+            return super().invoke(ctx)
 
 
 class Group(TyperGroup):

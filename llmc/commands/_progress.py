@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from llmc.harmless import line
+from llmc.report.console import Console
+from llmc.streams import harmless_streams
 
 _QUIET_SECONDS = 5.0
 
@@ -23,7 +26,7 @@ class Report(Protocol):
 @contextmanager
 def progress(title: str) -> Iterator[Report]:
     """A bar on stderr that a worker moves; plain lines where stderr is not a terminal."""
-    console = Console(stderr=True)
+    console = Console(err=True)
     if not console.is_terminal:
         yield _Lines(title, console)
         return
@@ -32,11 +35,12 @@ def progress(title: str) -> Iterator[Report]:
         TextColumn("{task.fields[doing]}", markup=False),
         TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(title, total=None, doing="")
+    # While the bar is there it stands before stderr, and prints what is written there above itself.
+    with Progress(*columns, console=console, transient=True) as bar, harmless_streams():
+        task = bar.add_task(line(title), total=None, doing="")
 
         def move(done: int, total: int, doing: str) -> None:
-            bar.update(task, completed=done, total=total, doing=doing)
+            bar.update(task, completed=done, total=total, doing=line(doing))
 
         yield move
 
@@ -56,7 +60,7 @@ class _Lines:
             return
         self._seen.add(doing)
         self._tenth, self._last = tenth, now
-        self._console.print(f"{self._title}: {done}/{total} {doing}", highlight=False, markup=False, soft_wrap=True)
+        self._console.print(f"{self._title}: {done}/{total} {doing}", soft_wrap=True)
 
 
 def table_console() -> Console:

@@ -1,14 +1,11 @@
-"""How a command is stopped: SIGTERM as Ctrl-C, and what is kept is said."""
+"""What is kept of a command that is interrupted is said."""
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 
-import typer
+from llmc.commands._say import say
 
 
 @contextmanager
@@ -17,24 +14,5 @@ def saying(what: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo(f"llmc: {what()}", err=True)
+        say(f"llmc: {what()}", err=True)
         raise
-
-
-@contextmanager
-def terminable() -> Iterator[Callable[[], bool]]:
-    """Inside, SIGTERM raises KeyboardInterrupt as Ctrl-C does; gives a function that tells whether it came."""
-    came: list[int] = []
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        came.append(number)
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():  # only there can a signal be heard
-        yield lambda: False
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield lambda: bool(came)
-    finally:
-        signal.signal(signal.SIGTERM, before)

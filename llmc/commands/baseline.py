@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from llmc.commands._say import say, say_json
 
 COMMAND = typer.Typer(help="Name the dense run that gates compare with.", no_args_is_help=True)
 
@@ -25,7 +26,7 @@ def save(
     from llmc.report import baselines
 
     made = baselines.save(name, run, folder, overwrite=overwrite)
-    typer.echo(f"{folder / name}.json: {made.model}, sha256 {made.sha256[:12]}")
+    say(f"{folder / name}.json: {made.model}, sha256 {made.sha256[:12]}")
 
 
 @COMMAND.command(name="list")
@@ -38,9 +39,9 @@ def list_(
 
     found = [baselines.read(name, folder) for name in baselines.names(folder)]
     if as_json:
-        typer.echo(json.dumps([asdict(made) for made in found], indent=1))
+        say_json([asdict(made) for made in found], indent=1)
         return
     if not found:
-        typer.echo(f"no baseline in {folder}; make one with `llmc baseline save NAME DENSE_RUN`", err=True)
+        say(f"no baseline in {folder}; make one with `llmc baseline save NAME DENSE_RUN`", err=True)
     for made in found:
-        typer.echo(f"{made.name}  {made.model}  {(folder / made.run).resolve()}  sha256 {made.sha256[:12]}")
+        say(f"{made.name}  {made.model}  {(folder / made.run).resolve()}  sha256 {made.sha256[:12]}")

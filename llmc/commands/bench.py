@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from llmc.commands._say import say, say_json
 
 
 def bench(
@@ -51,7 +52,10 @@ def bench(
     )  # fmt: skip
     with progress("bench") as report:
         result = run(job, settings, report)
-    typer.echo(json.dumps(result, indent=1, sort_keys=True, allow_nan=False) if as_json else table(result))
+    if as_json:
+        say_json(result, indent=1, sort_keys=True)
+    else:
+        say(*table(result).split("\n"))
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from llmc.commands._say import say, say_json
 from llmc.errors import UserError
 
 MAX_HTML_MB = 8.0
@@ -31,7 +32,7 @@ def compare(
     from llmc.commands._judged import judged
     from llmc.report.page import PageOptions
     from llmc.report.terminal import print_comparison
-    from llmc.report.write import to_json, write_report
+    from llmc.report.write import write_report
 
     if out is None:
         asked = {"--overwrite": overwrite, "--redact": redact, "--max-html-mb": max_html_mb != MAX_HTML_MB}
@@ -41,17 +42,17 @@ def compare(
     compared = judged(dense, runs, policy, command=sys.argv)
     written = [] if out is None else write_report(compared, out, options, overwrite=overwrite)
     if as_json:
-        typer.echo(to_json(compared.comparison), nl=False)
+        say_json(compared.comparison.model_dump(mode="json"), indent=1)
     else:
         from llmc.commands._progress import table_console
 
         print_comparison(compared.comparison, table_console())
         if written:
-            typer.echo(f"\n{written[0]}")
+            say("", written[0])
     refused = [f"{run.facts.label}: {health.task}" for run in compared.comparison.runs
                for health in run.health if health.not_compared]  # fmt: skip
     if refused:
-        typer.echo(f"llmc: not compared: {', '.join(refused[:5])}; the report says why", err=True)
+        say(f"llmc: not compared: {', '.join(refused[:5])}; the report says why", err=True)
 
 
 COMMAND = compare

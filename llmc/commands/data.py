@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from llmc.commands._say import say, say_json
 from llmc.errors import UserError
 
 app = typer.Typer(help="List, fetch and check the datasets that --data-root holds.", no_args_is_help=True)
@@ -25,10 +25,10 @@ def list_(as_json: AsJson = False) -> None:
         for each in datasets().values()
     ]
     if as_json:
-        typer.echo(json.dumps(rows, indent=1))
+        say_json(rows, indent=1)
         return
     for row in rows:
-        typer.echo(f"{row['name']:<14} {row['rows']:<34} {row['licence']:<14} {row['source']}")
+        say(f"{row['name']:<14} {row['rows']:<34} {row['licence']:<14} {row['source']}")
 
 
 @app.command()
@@ -45,12 +45,12 @@ def verify(
 
     states = {name: check(dataset(name), data_root) for name in names or list(datasets())}
     if as_json:
-        typer.echo(json.dumps(states, indent=1))
+        say_json(states, indent=1)
     bad = {path: state for files in states.values() for path, state in files.items() if state != "ok"}
     if not as_json:
         for name, files in states.items():
             wrong = sum(state != "ok" for state in files.values())
-            typer.echo(f"{name:<14} {len(files) - wrong} of {len(files)} files are right")
+            say(f"{name:<14} {len(files) - wrong} of {len(files)} files are right")
     if bad:
         path, state = next(iter(bad.items()))
         first = dataset(path.split("/")[0])
@@ -73,7 +73,7 @@ def pull(
     for name in names:
         with network(allowed=True):
             fetched = fetch(dataset(name), data_root)
-        typer.echo(f"{name}: {len(fetched)} files fetched" if fetched else f"{name}: already there")
+        say(f"{name}: {len(fetched)} files fetched" if fetched else f"{name}: already there")
 
 
 COMMAND = app

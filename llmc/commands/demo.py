@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from llmc.commands._say import say_json
 
 VARIANTS: tuple[tuple[str, str, dict[str, object]], ...] = (
     ("sparsegpt-50", "sparsegpt", {"sparsity": 0.5}),
@@ -32,7 +33,7 @@ def demo(
     compared = make(out, VARIANTS, overwrite=overwrite, resume=resume, limit=limit)
     rows = rows_of(out, [name for name, _, _ in VARIANTS])
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        say_json(rows, indent=2)
     else:
         show(rows, compared, out)
 

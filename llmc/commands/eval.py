@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ import typer
 
 from llmc.commands import _options
 from llmc.commands._asking import with_asking
+from llmc.commands._say import say, say_json
 
 if TYPE_CHECKING:
     from llmc.commands._eval_settings import Asking
@@ -37,11 +37,11 @@ def evaluate(
     with progress("eval") as report:
         results = run(job, report)
     if as_json:
-        typer.echo(json.dumps(results, indent=1, sort_keys=True, allow_nan=False))
+        say_json(results, indent=1, sort_keys=True)
     else:
         from llmc.commands._eval_table import table
 
-        typer.echo(table(results))
+        say(*table(results).split("\n"))
 
 
 COMMAND = with_asking(evaluate)

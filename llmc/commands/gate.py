@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from llmc.commands._say import say, say_json, say_ready
 from llmc.errors import Exit, UserError
 
 if TYPE_CHECKING:
@@ -45,9 +46,7 @@ def gate(
 
     if check_policy:
         file = load_policy(policy)
-        typer.echo(
-            f"{policy or 'the built-in policy'}: {len(file.policy.rule)} rules, {len(file.policy.budget)} budgets"
-        )
+        say(f"{policy or 'the built-in policy'}: {len(file.policy.rule)} rules, {len(file.policy.budget)} budgets")
         return
     if baseline is not None:
         if run is not None:
@@ -66,10 +65,10 @@ def gate(
     if annotations == "github":
         from llmc.report.annotations import github_annotations
 
-        for line in github_annotations(compared.comparison):
-            typer.echo(line)
+        for command in github_annotations(compared.comparison):
+            say_ready(command)
     if exit_zero and result.exit_code != Exit.OK:
-        typer.echo(f"llmc: exit code {result.exit_code} replaced by 0 (--exit-zero)", err=True)
+        say(f"llmc: exit code {result.exit_code} replaced by 0 (--exit-zero)", err=True)
         return
     raise typer.Exit(result.exit_code)
 
@@ -100,9 +99,7 @@ def _write(
 
 def _show(compared: Compared, result: RunComparison, explain: str | None, *, quiet: bool) -> None:
     if quiet:
-        from llmc.report.write import to_json
-
-        typer.echo(to_json(compared.comparison), nl=False)
+        say_json(compared.comparison.model_dump(mode="json"), indent=1)
         return
     from llmc.commands._progress import table_console
     from llmc.report.terminal import print_gate, print_rule

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmc.commands._say import say, say_json
+
 if TYPE_CHECKING:
     from llmc.compress._manifest import Manifest, MatrixRecord
 
@@ -27,7 +29,7 @@ def inspect(
 
     account = read_manifest(directory)
     if as_json:
-        typer.echo(account.model_dump_json(indent=2))
+        say_json(account.model_dump(mode="json"), indent=2)
         return
     records = [r for r in account.matrices if r.block is not None]
     if worst:
@@ -36,7 +38,7 @@ def inspect(
     _print_tables([r for r in account.matrices if r.block is None])
     _print_totals(account, stored_dtypes(directory))
     for sentence in [*account.warnings, *(text for record in account.matrices for text in record.warnings)]:
-        typer.echo(f"note: {sentence}")
+        say(f"note: {sentence}")
 
 
 def _print_matrices(account: Manifest, records: Sequence[MatrixRecord]) -> None:
@@ -62,9 +64,9 @@ def _print_matrices(account: Manifest, records: Sequence[MatrixRecord]) -> None:
         if len(set(values)) > 1:
             columns[name] = values
         elif values and values[0] != "–":
-            typer.echo(f"{name:10} {values[0]}, every matrix")
+            say(f"{name:10} {values[0]}, every matrix")
     if prefix:
-        typer.echo(f"{'names':10} begin with {prefix}")
+        say(f"{'names':10} begin with {prefix}")
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
     for name in columns:
         table.add_column(name, justify="left" if name in {"matrix", "stored as"} else "right", overflow="fold")
@@ -99,15 +101,13 @@ def _print_totals(account: Manifest, dtypes: dict[str, int]) -> None:
     from llmc.commands._compress_job import describe, size, zeros_name
 
     t, source = account.totals, account.source
-    typer.echo(f"\n{describe(account)}, from {source.model} ({source.architecture}, {source.dtype})")
-    typer.echo(f"on disk    {size(t.bytes_on_disk_before)} -> {size(t.bytes_on_disk)}")
+    say("", f"{describe(account)}, from {source.model} ({source.architecture}, {source.dtype})")
+    say(f"on disk    {size(t.bytes_on_disk_before)} -> {size(t.bytes_on_disk)}")
     if dtypes:
-        typer.echo(f"dtypes     {', '.join(f'{name} {size(n)}' for name, n in dtypes.items())}")
-    typer.echo(
-        f"in memory  {size(t.memory_bytes_before)} -> {size(t.memory_bytes)} as stored; stock loaders may unpack it"
-    )
-    typer.echo(f"parameters {t.parameters_before:,} -> {t.parameters:,}, {t.nonzero_parameters:,} not zero")
-    typer.echo(
+        say(f"dtypes     {', '.join(f'{name} {size(n)}' for name, n in dtypes.items())}")
+    say(f"in memory  {size(t.memory_bytes_before)} -> {size(t.memory_bytes)} as stored; stock loaders may unpack it")
+    say(f"parameters {t.parameters_before:,} -> {t.parameters:,}, {t.nonzero_parameters:,} not zero")
+    say(
         f"{zeros_name(account):10} {t.compressed_sparsity:.2%} of the compressed matrices, {t.sparsity:.2%} of all "
         "parameters"
     )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from llmc.commands import _completion
+from llmc.commands._say import say_json
 
 if TYPE_CHECKING:
     from llmc.compress._method import Method
@@ -29,6 +29,7 @@ def methods(
     from llmc.catalog import pick
     from llmc.commands._progress import table_console
     from llmc.compress._recipe import methods as all_methods
+    from llmc.report.console import joined, styled
 
     found = all_methods()
     chosen = dict(found) if name is None else {name: pick(found, name, "compression method")}
@@ -39,14 +40,13 @@ def methods(
              "settings": [dict(zip(keys, row, strict=True)) for row in _setting_rows(m)]}
             for m in chosen.values()
         ]  # fmt: skip
-        typer.echo(json.dumps(listing, indent=2))
+        say_json(listing, indent=2)
         return
     console = table_console()
     for method in chosen.values():
         first = (method.__doc__ or "").strip().splitlines()[0]
-        console.print(
-            f"[bold]{method.name}[/bold]  {method.kind}  [dim]{method.source}[/dim]\n  {first}", highlight=False
-        )
+        console.print(joined(styled(method.name, "bold"), f"  {method.kind}  ", styled(method.source, "dim")))
+        console.print(f"  {first}")
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
         for setting, kind, default, text in _setting_rows(method):
             table.add_row(f"--set {setting}=", kind, default, text)

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from llmc.commands._say import say
+
 
 def rescore(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run with the suite trust.")],
@@ -48,7 +50,7 @@ def rescore(
         manifest["tasks"][name] = {**manifest["tasks"][name], "scorer": scorer, "version": own[name].version}
     results["dimensions"] = {one.name: dimension_result(one, results["tasks"]) for one in dimensions}
     writer.finish(manifest, results)
-    typer.echo(table(results))
+    say(*table(results).split("\n"))
 
 
 COMMAND = rescore

@@ -10,6 +10,7 @@ import typer
 
 from llmc.commands import _options
 from llmc.commands._asking import with_asking
+from llmc.commands._say import say
 
 if TYPE_CHECKING:
     from llmc.commands._eval_settings import Asking
@@ -45,9 +46,9 @@ def run(
         calibration=calibration, samples=samples, seq_len=seq_len, format_name=format_, policy=policy, resume=resume,
         command=sys.argv,
     )  # fmt: skip
-    compared = perform(pipeline, lambda stage: typer.echo(f"llmc: {stage}", err=True))
+    compared = perform(pipeline, lambda stage: say(f"llmc: {stage}", err=True))
     print_comparison(compared.comparison, table_console())
-    typer.echo(f"\n{out / 'report' / 'report.html'}")
+    say("", out / "report" / "report.html")
     raise typer.Exit(worst_exit(result.exit_code for result in compared.comparison.runs))
 
 

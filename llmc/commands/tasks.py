@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
+
+from llmc.commands._say import say, say_json
 
 
 def tasks(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
@@ -17,11 +18,11 @@ def tasks(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
         for _, task in sorted(own_tasks().items())
     ]
     if as_json:
-        typer.echo(json.dumps(rows, indent=1))
+        say_json(rows, indent=1)
         return
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
-        typer.echo(f"{row['name']:<{width}}  {row['primary']:<16}  {row['source']}")
+        say(f"{row['name']:<{width}}  {row['primary']:<16}  {row['source']}")
 
 
 COMMAND = tasks

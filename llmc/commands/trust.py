@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from llmc.commands._say import say, say_json
 
 COMMAND = typer.Typer(help="Tools of the suite trust: how good a toxicity scorer is.", no_args_is_help=True)
 
@@ -33,14 +34,14 @@ def calibrate(
     chosen = resolve(scorer)
     chosen.check()
     texts = stored(data_root)
-    typer.echo(f"scoring {len(texts)} texts with {chosen.name}", err=True)
+    say(f"scoring {len(texts)} texts with {chosen.name}", err=True)
     with network(allowed=online):
         found = measure(chosen, texts, seed=seed)
     if as_json:
-        typer.echo(json.dumps(found.as_dict(), allow_nan=False))
+        say_json(found.as_dict())
         return
-    typer.echo(f"scorer       {found.scorer} ({found.source})")
-    typer.echo(f"texts        {found.n_fit} to fit, {found.n_held_out} held out, {found.n_unscored} unscored")
+    say(f"scorer       {found.scorer} ({found.source})")
+    say(f"texts        {found.n_fit} to fit, {found.n_held_out} held out, {found.n_unscored} unscored")
     for name, value in (("Spearman", found.spearman), ("AUC at 0.5", found.auc)):
-        typer.echo(f"{name:<12} {'undefined' if value is None else f'{value:.3f}'}")
-    typer.echo(f"MAE          {found.mae_raw:.3f} raw, {found.mae:.3f} after the isotonic map")
+        say(f"{name:<12} {'undefined' if value is None else f'{value:.3f}'}")
+    say(f"MAE          {found.mae_raw:.3f} raw, {found.mae:.3f} after the isotonic map")

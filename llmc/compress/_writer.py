@@ -21,6 +21,7 @@ from torch import Tensor
 
 from llmc.errors import UserError
 from llmc.files import replace_text, whole_file
+from llmc.harmless import json_text
 from llmc.models.checkpoint import INDEX, SINGLE
 
 WORK = ".llmc"
@@ -55,7 +56,7 @@ def disk_errors(directory: Path) -> Iterator[None]:
 
 def write_json(path: Path, value: object) -> None:
     """Writes `value` as JSON; numbers that are not finite are our own mistake."""
-    replace_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    replace_text(path, json_text(value, indent=2) + "\n")
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

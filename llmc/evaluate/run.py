@@ -10,6 +10,7 @@ from typing import Any
 from llmc.errors import UserError
 from llmc.evaluate.journal import Journal
 from llmc.files import check_place, replace_text
+from llmc.harmless import json_text
 
 SCHEMA = 1
 IDENTITY = (
@@ -131,7 +132,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _dump(content: Mapping[str, Any], indent: int | None = 1) -> str:
-    return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=indent, sort_keys=indent is not None)
+    return json_text(content, indent=indent, sort_keys=indent is not None)
 
 
 def _read(path: Path, otherwise: str) -> dict[str, Any]:

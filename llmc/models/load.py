@@ -16,6 +16,7 @@ from llmc.models.checkpoint import Checkpoint
 from llmc.models.config import decoder_config, read_config
 from llmc.models.factored import factored_options
 from llmc.models.folder import check_folder, check_ties
+from llmc.models.heap import freed_to_the_system
 from llmc.models.packed import Kernels, packed_options
 from llmc.models.packed_files import NotOurs
 from llmc.models.sparse import sparse_options
@@ -56,19 +57,9 @@ def load_model(
     checkpoint = Checkpoint(directory)
     check_folder(checkpoint)
     decoder_config(directory, dense=False)
-    foreign = False
     try:
-        try:
-            options = (
-                factored_options(directory)
-                or packed_options(directory, kernels, device)
-                or sparse_options(directory, kernels, device)
-            )
-            model, info = _from_pretrained(directory, dtype, options)
-        except NotOurs as reason:
-            logger.warning("transformers loads the quantised layers of %s, perhaps dense: %s", directory, reason)
-            model, info = _from_pretrained(directory, dtype, {})
-            foreign = True
+        with freed_to_the_system():
+            model, info, foreign = _loaded(directory, dtype, device, kernels)
     except ImportError as error:
         raise UserError(f"{directory} needs a library that is not installed: {str(error).splitlines()[0]}") from error
     if wrong := sorted(str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"]):
@@ -87,6 +78,20 @@ def load_model(
     loaded: PreTrainedModel = model.to(device).eval()
     use_onednn_(loaded)
     return loaded
+
+
+def _loaded(directory: str | Path, dtype: torch.dtype | None, device: str, kernels: Kernels) -> tuple[Any, Any, bool]:
+    """The model, transformers' loading info, and whether its quantisation is one that transformers alone reads."""
+    try:
+        options = (
+            factored_options(directory)
+            or packed_options(directory, kernels, device)
+            or sparse_options(directory, kernels, device)
+        )
+        return *_from_pretrained(directory, dtype, options), False
+    except NotOurs as reason:
+        logger.warning("transformers loads the quantised layers of %s, perhaps dense: %s", directory, reason)
+        return *_from_pretrained(directory, dtype, {}), True
 
 
 def _check_unread(checkpoint: Checkpoint, model: PreTrainedModel, unread: list[str], *, foreign: bool) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+from llmc.harmless import block
 from llmc.report.comparison import Comparison, Row
 from llmc.report.rows import worst_first
 
@@ -16,7 +19,7 @@ def github_annotations(comparison: Comparison) -> list[str]:
     """
     path, run = comparison.policy.path, comparison.runs[0]
     rows = [row for row in worst_first(run.rules) if row.outcome in ("fail", "undecided", "error")]
-    lines = [f"::notice title=llmc gate {run.word}::{_data(f'{run.facts.label}: {run.tally}')}"]
+    lines = [f"::notice title={_property(f'llmc gate {run.word}')}::{_data(f'{run.facts.label}: {run.tally}')}"]
     lines += [_annotation(row, path, comparison.policy.undecided) for row in rows[:_MOST]]
     if len(rows) > _MOST:
         lines.append(f"::error title=llmc gate::and {len(rows) - _MOST} more in the report")
@@ -31,8 +34,10 @@ def _annotation(row: Row, path: str | None, undecided: str) -> str:
 
 
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    """Text behind the second `::`, which it holds none of itself."""
+    coded = block(text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A"))
+    return re.sub(":(?=:)", ": ", coded)
 
 
 def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
+    return _data(text).replace(": :", "::").replace(":", "%3A").replace(",", "%2C")

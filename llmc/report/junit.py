@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
+from llmc.harmless import block
 from llmc.report.comparison import Comparison, Row
 
 _ILLEGAL = re.compile("[^\u0009\u000a\u000d\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -77,4 +78,5 @@ def _details(row: Row) -> list[str]:
 
 
 def _clean(text: str) -> str:
-    return _ILLEGAL.sub("�", text)
+    """Without what XML 1.0 has no way to write, and without what steers a terminal that shows a job's log."""
+    return block(_ILLEGAL.sub("�", text))

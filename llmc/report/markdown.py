@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from llmc.evaluate.wording import sign_of
+from llmc.harmless import line
 from llmc.report.comparison import Comparison, Flipped, Row, RunComparison
 from llmc.report.flip_text import CHANNELS, option_lines
 from llmc.report.rows import worst_first
@@ -12,6 +14,10 @@ from llmc.report.rows import worst_first
 MAX_BYTES = 60_000
 """A pull-request comment holds 65,536 characters, and one that is too long is refused whole."""
 _MAX_ROWS = 25
+_BEGINNING = re.compile(r"^(\d{0,9})([-+=.)])")
+"""What makes a list, a heading or a rule of a line."""
+_ADDRESS = re.compile(r"@|:(?=//)|\b(?:www|mailto|xmpp)(?=[.:])", re.IGNORECASE)
+"""Behind these a space without width keeps a reader from making a mention or a link."""
 
 
 def gate_markdown(comparison: Comparison) -> str:
@@ -131,8 +137,9 @@ def _capped(lines: list[str]) -> str:
 
 def _text(value: str) -> str:
     """Text that no reader of Markdown turns into markup, a mention or a link."""
-    escaped = "".join(f"\\{ch}" if ch in "\\`*_[]<>#|~" else ch for ch in _plain(value))
-    return escaped.replace("@", "@\u200b").replace("://", ":\u200b//")
+    escaped = "".join(f"\\{ch}" if ch in "\\`*_[]<>#|~&$!" else ch for ch in _plain(value))
+    escaped = _BEGINNING.sub(r"\1\\\2", escaped)
+    return _ADDRESS.sub(lambda found: f"{found.group()}\u200b", escaped)
 
 
 def _cell(value: str) -> str:
@@ -148,4 +155,4 @@ def _marker(name: str) -> str:
 
 
 def _plain(value: str) -> str:
-    return " ".join("".join(ch if ch.isprintable() else " " for ch in value).split())
+    return line(" ".join(value.split()))

@@ -6,7 +6,6 @@ import base64
 import gzip
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -17,6 +16,7 @@ from markupsafe import Markup
 
 from llmc.errors import UserError
 from llmc.evaluate.wording import CODE_OF, ORDER, SIGNS, Word, bare, number, plain, said, sign_of
+from llmc.harmless import block
 from llmc.report import charts
 from llmc.report.comparison import Health, Matrix, Row, RunComparison, Spread
 from llmc.report.flip_text import CHANNELS, Text, option_lines
@@ -30,8 +30,6 @@ _TOP = 50
 _TOP_EXCERPT = 160
 _TEXT_SHARE = 0.82
 """Of the page's bytes, what texts may take: the index and the tables come first."""
-_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
-"""Control characters, marks that turn the reading direction, and halves of characters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +48,7 @@ def visible(value: object) -> object:
     """Text whose control and direction characters are shown as escapes; what is markup of ours stays as it is."""
     if isinstance(value, Markup):
         return value
-    return _HIDDEN.sub(lambda match: f"\\u{ord(match.group()):04x}", str(value))
+    return block(value)
 
 
 def page(compared: Compared, flips: Flips, options: PageOptions, first: Sequence[Text] | None = None) -> str:

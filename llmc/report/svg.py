@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
+from llmc.harmless import block
+
 _RENAMED = {"class_": "class"}
 
 
@@ -22,13 +24,13 @@ def element(tag: str, /, *children: Markup | str, **attributes: str | float | No
             parts.append(f' {name}="{escape(_plain(value))}"')
     if not children:
         return Markup("".join(parts) + "/>")
-    inner = "".join(str(escape(child)) for child in children)
+    inner = "".join(str(child if isinstance(child, Markup) else escape(block(child))) for child in children)
     return Markup("".join(parts) + ">" + inner + f"</{tag}>")
 
 
 def _plain(value: str | float) -> str:
     if isinstance(value, str):
-        return value
+        return block(value)
     return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Console
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from llmc.errors import unknown
 from llmc.evaluate.units import RATIO
 from llmc.evaluate.wording import Word, bare, plain, sign_of
 from llmc.report.comparison import Change, Comparison, Row, RunComparison
+from llmc.report.console import Console, joined, styled
 from llmc.report.flip_text import CHANNELS, option_lines
 
 _STYLES: dict[Word, str] = {
@@ -34,7 +34,8 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         in_readings = {(row.rule, row.level, row.name) for row in run.readings}
         others = [row for row in run.rules if (row.rule, row.level, row.name) not in in_readings]
         _print_rows(run.facts.label, [*run.readings, *others], console, rules=False)
-        _say(run.headline + "\n", console)
+        _say(run.headline, console)
+        console.print()
         _print_flipped(run, console)
     if len(comparison.runs) > 1:
         _say(comparison.recommendation, console)
@@ -50,24 +51,24 @@ def print_gate(run: RunComparison, console: Console) -> None:
 
 def _say(text: str, console: Console) -> None:
     """A sentence: on lines of whole words where the terminal is narrow, and on one for a log."""
-    console.print(escape(text), highlight=False, soft_wrap=console.width >= _WIDE)
+    console.print(text, soft_wrap=console.width >= _WIDE)
 
 
-def _word(row: Row) -> str:
+def _word(row: Row) -> Text:
     """The word with its sign, and what excuses it."""
     if row.word is None:
-        return "[dim]  no rule asks[/]"
+        return styled("  no rule asks", "dim")
     excused = " (waived)" if row.outcome == "waived" else ""
     if row.outcome == "pass" and row.word != "PASS":
         excused = " (passed by the policy)"
-    return f"[{_STYLES[row.word]}]{sign_of(row.code, row.word)} {row.word}{excused}[/]"
+    return styled(f"{sign_of(row.code, row.word)} {row.word}{excused}", _STYLES[row.word])
 
 
 def _print_rows(title: str, rows: Sequence[Row], console: Console, *, rules: bool) -> None:
     if console.width < _WIDE:
         _print_blocks(title, rows, console, rules=rules)
         return
-    table = Table(title=escape(title), title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     if rules:
         table.add_column("rule", overflow="fold")
     table.add_column("what", overflow="fold")
@@ -75,8 +76,8 @@ def _print_rows(title: str, rows: Sequence[Row], console: Console, *, rules: boo
     table.add_column("found", overflow="fold")
     table.add_column("verdict", no_wrap=True)
     for row in rows:
-        cells = [escape(row.name if rules else _named(row)), escape(row.asked), escape(row.found), _word(row)]
-        table.add_row(*([escape(row.rule), *cells] if rules else cells))
+        cells = [row.name if rules else _named(row), row.asked, row.found, _word(row)]
+        table.add_row(*([row.rule, *cells] if rules else cells))
     console.print(table)
 
 
@@ -89,17 +90,16 @@ def _print_flipped(run: RunComparison, console: Console) -> None:
             lines += option_lines(item, named=not item.careful)
         elif not item.careful:
             lines += [f"gold: {item.gold}", f"dense: {item.dense}", f"compressed: {item.compressed}"]
-        console.print(escape(_one_line(head)), highlight=False)
+        console.print(_short(head))
         for line in lines:
-            console.print(Padding(escape(_one_line(line)), (0, 0, 0, 4)), highlight=False)
+            console.print(Padding(_short(line), (0, 0, 0, 4)))
     if run.flipped:
         console.print()
 
 
-def _one_line(text: str) -> str:
-    """Text of models and data on one line, without anything that could steer a terminal."""
-    words = " ".join(text.split())
-    return "".join(ch if ch.isprintable() else "\N{REPLACEMENT CHARACTER}" for ch in words)[:_MOST]
+def _short(text: str) -> str:
+    """The first words of models and data."""
+    return " ".join(text.split())[:_MOST]
 
 
 def _named(row: Row) -> str:
@@ -109,12 +109,12 @@ def _named(row: Row) -> str:
 
 def _print_blocks(title: str, rows: Sequence[Row], console: Console, *, rules: bool) -> None:
     """A block of lines for each row: word and name, then what was found and what was asked, on lines of whole words."""
-    console.print(f"[bold]{escape(title)}[/]", highlight=False)
+    console.print(styled(title, "bold"))
     for row in rows:
         name = f"{row.rule} / {row.name}" if rules else _named(row)
-        console.print(f"{_word(row)}  {escape(name)}", highlight=False)
+        console.print(joined(_word(row), f"  {name}"))
         for text in (row.found, row.asked):
-            console.print(Padding(escape(text), (0, 0, 0, 4)), highlight=False)
+            console.print(Padding(text, (0, 0, 0, 4)))
 
 
 def print_rule(run: RunComparison, rule: str, console: Console) -> None:
@@ -123,14 +123,17 @@ def print_rule(run: RunComparison, rule: str, console: Console) -> None:
     if not rows:
         raise unknown("rule", rule, {row.rule for row in run.rules})
     for row in rows:
-        lines = [f"[bold]{escape(rule)} / {escape(row.name)}[/]", f"asked     {escape(row.asked)}"]
+        lines = [f"asked     {row.asked}"]
         if row.change is not None:
             lines += _arithmetic(row.change, row.unit)
-        lines += [f"verdict   {escape(row.sentence)}", f"outcome   {row.outcome}"]
-        lines += [f"note      {escape(note)}" for note in row.notes]
+        lines += [f"verdict   {row.sentence}", f"outcome   {row.outcome}"]
+        lines += [f"note      {note}" for note in row.notes]
         if row.worst_items:
-            lines.append(f"items     {escape(', '.join(row.worst_items))}")
-        console.print("\n".join(lines) + "\n", highlight=False, soft_wrap=console.width >= _WIDE)
+            lines.append(f"items     {', '.join(row.worst_items)}")
+        console.print(styled(f"{rule} / {row.name}", "bold"))
+        for each in lines:
+            console.print(each, soft_wrap=console.width >= _WIDE)
+        console.print()
 
 
 def _arithmetic(change: Change, unit: str) -> list[str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 from llmc.errors import UserError
 from llmc.files import replace_text
+from llmc.harmless import json_text
 from llmc.report.comparison import Comparison
 from llmc.report.flips import collect, write_items
 from llmc.report.judge import Compared
@@ -21,8 +21,7 @@ BEGUN = "begun.tmp"
 
 def to_json(comparison: Comparison) -> str:
     """`comparison.json`; the same comparison gives the same bytes."""
-    data = comparison.model_dump(mode="json")
-    return json.dumps(data, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+    return json_text(comparison.model_dump(mode="json"), indent=1) + "\n"
 
 
 def redacted(comparison: Comparison) -> Comparison:

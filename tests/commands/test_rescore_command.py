@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from llmc.cli import app
+from llmc.commands._app import app
 from llmc.errors import UserError
 from llmc.evaluate.run import Run, RunWriter
 from llmc.evaluate.task import TaskContext

@@ -6,7 +6,7 @@ import pytest
 import typer
 
 from llmc import cli
-from llmc.commands import _pipeline
+from llmc.commands import _app, _pipeline
 from llmc.errors import Exit
 
 LIMIT = ("--scale", "mini", "--limit", "4", "--samples", "4", "--seq-len", "64")
@@ -134,7 +134,7 @@ def test_run_takes_what_eval_takes():
     """All words, values, defaults and help: an option that is added to one and not to the other fails here."""
     taken = {}
     for name in OWN:
-        parameters = {p.name: p for p in typer.main.get_command(cli.app).commands[name].params}
+        parameters = {p.name: p for p in typer.main.get_command(_app.app).commands[name].params}
         shared = {key: p for key, p in parameters.items() if key not in {*OWN[name], "help"}}
         taken[name] = {key: (p.opts, p.secondary_opts, p.default, p.help, p.multiple) for key, p in shared.items()}
     assert taken["run"] == taken["eval"] and {"tasks", "judge", "kernels", "dtype", "chat"} <= set(taken["run"])

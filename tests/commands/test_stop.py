@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llmc import cli
-from llmc.commands._stop import terminable
+from llmc.stopping import stoppable
 
 ROOT = Path(__file__).parents[2]
 KILLED = """
@@ -71,9 +71,9 @@ def test_a_signal_says_what_is_kept_and_the_command_goes_on(what, number, comman
 
 def test_a_signal_handler_is_put_back():
     before = signal.getsignal(signal.SIGTERM)
-    with terminable() as came:
-        assert not came()
+    with stoppable() as stop:
+        assert stop.code is None
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
-        assert came()
+        assert stop.code == 143
     assert signal.getsignal(signal.SIGTERM) is before

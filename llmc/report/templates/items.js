@@ -12,9 +12,11 @@
     return new Response(stream).json();
   }
 
-  // Controls and marks that turn the reading direction are shown as escapes, never obeyed.
-  const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
-  const visible = (text) => text.replace(HIDDEN, (c) => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0"));
+  // The characters of llmc/harmless.py: controls, marks that turn the reading direction and what takes no room are
+  // shown as escapes, never obeyed.
+  const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0000}-\u{e0fff}]/gu;
+  const code = (n) => (n < 0x10000 ? "\\u" + n.toString(16).padStart(4, "0") : "\\U" + n.toString(16).padStart(8, "0"));
+  const visible = (text) => text.replace(HIDDEN, (c) => code(c.codePointAt(0)));
 
   function make(tag, className, text) {
     const node = document.createElement(tag);
@@ -208,7 +210,7 @@
   // A cell that begins like a formula gets an apostrophe, so that no spreadsheet runs it.
   function quoted(value) {
     const text = visible(String(value === undefined ? "" : value));
-    return '"' + (/^[=+\-@\t]/.test(text) ? "'" : "") + text.replaceAll('"', '""') + '"';
+    return '"' + (/^\s*[=+\-@＝＋－＠]|^\s/.test(text) ? "'" : "") + text.replaceAll('"', '""') + '"';
   }
 
   const spelled = (found) => (found ? found[0].map(([name, a, b]) => name + ": " + nats(a) + " → " + nats(b)).join("; ") : "");
