@@ -15,11 +15,13 @@ from llmc.kernels.onednn_linear import use_onednn_
 from llmc.models.checkpoint import Checkpoint
 from llmc.models.config import decoder_config, read_config
 from llmc.models.factored import factored_options
+from llmc.models.fits import check_depth, check_fits
 from llmc.models.folder import check_folder, check_ties
 from llmc.models.packed import Kernels, packed_options
 from llmc.models.packed_files import NotOurs
 from llmc.models.sparse import sparse_options
 from llmc.models.stock_load import without_buffers
+from llmc.models.third_party import their_code
 from llmc.models.unread import extra_predictions, refuse_unread
 
 logger = std_logging.getLogger(__name__)
@@ -28,8 +30,9 @@ logger = std_logging.getLogger(__name__)
 def load_tokenizer(directory: str | Path) -> Any:
     """The tokenizer of a checkpoint; a `UserError` when it has none."""
     try:
-        return AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # transformers raises many kinds for a tokenizer that isn't there
+        with their_code(directory, "read", hint="copy the model's tokenizer files beside it"):
+            return AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
+    except (UserError, ImportError) as error:
         raise UserError(
             f"{directory} has no tokenizer that transformers can load",
             hint="copy the model's tokenizer files beside it",
@@ -55,20 +58,22 @@ def load_model(
         raise unknown("kernels", kernels, get_args(Kernels))
     checkpoint = Checkpoint(directory)
     check_folder(checkpoint)
-    decoder_config(directory, dense=False)
+    config, raw = decoder_config(directory, dense=False), read_config(directory)
+    check_fits(checkpoint, config, raw)
     foreign = False
     try:
-        try:
-            options = (
-                factored_options(directory)
-                or packed_options(directory, kernels, device)
-                or sparse_options(directory, kernels, device)
-            )
-            model, info = _from_pretrained(directory, dtype, options)
-        except NotOurs as reason:
-            logger.warning("transformers loads the quantised layers of %s, perhaps dense: %s", directory, reason)
-            model, info = _from_pretrained(directory, dtype, {})
-            foreign = True
+        with their_code(directory, "loaded by transformers"):
+            try:
+                options = (
+                    factored_options(directory)
+                    or packed_options(directory, kernels, device)
+                    or sparse_options(directory, kernels, device)
+                )
+                model, info = _from_pretrained(directory, dtype, options)
+            except NotOurs as reason:
+                logger.warning("transformers loads the quantised layers of %s, perhaps dense: %s", directory, reason)
+                model, info = _from_pretrained(directory, dtype, {})
+                foreign = True
     except ImportError as error:
         raise UserError(f"{directory} needs a library that is not installed: {str(error).splitlines()[0]}") from error
     if wrong := sorted(str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"]):
@@ -84,6 +89,7 @@ def load_model(
         )
     check_ties(checkpoint, model)
     _check_unread(checkpoint, model, list(info["unexpected_keys"]), foreign=foreign)
+    check_depth(checkpoint, config, raw)
     loaded: PreTrainedModel = model.to(device).eval()
     use_onednn_(loaded)
     return loaded
