@@ -8,12 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from llmc.catalog import catalog, pick
 from llmc.compress._method import Method
-from llmc.errors import UserError, unknown
+from llmc.errors import UserError, quoted, unknown
+from llmc.reading.yaml_file import yaml_document
+
+MOST_STAGES = 16
+_FINITE = ConfigDict(allow_inf_nan=False)
 
 
 def methods() -> Mapping[str, type[Method]]:
@@ -40,11 +43,12 @@ def build(name: str, settings: Mapping[str, object]) -> Method:
             raise unknown(f"setting of {name}", key, fields)
         plain = None if isinstance(value, str) and value.lower() in {"none", "null"} else value
         try:
-            values[key] = TypeAdapter(hints[key]).validate_python(plain)
+            values[key] = TypeAdapter(hints[key], config=_FINITE).validate_python(plain)
         except ValidationError as error:
             wanted = str(hints[key]).replace("<class '", "").replace("'>", "")
             raise UserError(
-                f"{name}: {key}={value!r} is not of type {wanted}", hint=f"`llmc methods {name}` shows its settings"
+                f"{name}: {key}={quoted(value)} is not of type {wanted}",
+                hint=f"`llmc methods {name}` shows its settings",
             ) from error
     return kind(**values)
 
@@ -56,17 +60,14 @@ def as_stage(method: Method) -> dict[str, Any]:
 
 def read_recipe(path: Path) -> tuple[Method, ...]:
     """The methods of a recipe file, `stages:` a list of mappings that each name a `method:` and its settings."""
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"recipe {path} can't be read: {error}", hint="give a YAML file") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"recipe {path} is not YAML: {' '.join(str(error).split())}") from error
+    document = yaml_document(path, f"recipe {path}")
     example = "write `stages:` and below it `- method: wanda` with its settings"
     if not isinstance(document, dict) or not isinstance(document.get("stages"), list) or not document["stages"]:
         raise UserError(f"recipe {path} has no list of stages", hint=example)
     if extra := sorted(set(document) - {"stages"}):
-        raise UserError(f"recipe {path} has the unknown key {extra[0]!r}", hint="`stages` is the only one")
+        raise UserError(f"recipe {path} has the unknown key {quoted(extra[0])}", hint="`stages` is the only one")
+    if len(document["stages"]) > MOST_STAGES:
+        raise UserError(f"recipe {path} has more than {MOST_STAGES} stages", hint="two or three are usual")
     found = []
     for number, stage in enumerate(document["stages"], 1):
         if not isinstance(stage, dict) or not isinstance(stage.get("method"), str):

@@ -1,4 +1,4 @@
-"""The line between llmc and the code of other libraries that works on a user's files: what they raise is about those."""
+"""The line between llmc and other libraries' code that works on a user's files: what it raises is about those."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from llmc.models.checkpoint import Checkpoint
-from llmc.reading.quantization import RANKS
 from llmc.models.packed_files import PARTS, packed_files
+from llmc.reading.quantization import RANKS
 from llmc.reading.safetensors_header import TensorInfo
 
 FACTORS = ("left", "right")

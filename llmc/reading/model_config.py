@@ -1,4 +1,4 @@
-"""`config.json` of a model: its values have the kinds and sizes that a decoder's have, and none makes code be loaded."""
+"""`config.json` of a model: its values have the kinds and sizes that a decoder's have, and none loads code."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ LARGEST = 2**40
 ATTENTIONS = ("eager", "sdpa", "flex_attention")
 """What transformers computes attention with by its own code; of other names it fetches code."""
 EXPERTS = ("eager", "grouped_mm", "batched_mm")
-_CODE = ("custom_generate", "use_pretrained_backbone", "use_timm_backbone", "transformers_weights", "compression_config",
-         "use_kernels", "kernel_config", "trust_remote_code", "gguf_file", "adapter_file")  # fmt: skip
+_CODE = (
+    "custom_generate", "use_pretrained_backbone", "use_timm_backbone", "transformers_weights", "compression_config",
+    "use_kernels", "kernel_config", "trust_remote_code", "gguf_file", "adapter_file",
+)  # fmt: skip
 """Names whose values make transformers read other weights or other code than the folder's plain ones."""
 
 Fault = str | None
@@ -43,7 +45,7 @@ def model_config(path: Path) -> dict[str, Any]:
 
 
 def _values(part: Mapping[str, Any], inside: str = "") -> Iterator[tuple[str, str, Any]]:
-    """Every value of an object and of those in it: where it stands, its name, itself. Those of a list come as `name[]`."""
+    """Every value of an object and of those in it: where it stands, its name, itself; those of a list as `name[]`."""
     for name, value in part.items():
         yield f"{inside}{name}", name, value
         for at, each in enumerate(value if isinstance(value, list) else [value]):

@@ -155,5 +155,6 @@ def check_quantization(settings: Mapping[str, Any], path: Path) -> None:
         first = error.errors()[0]
         where = ".".join(str(part) for part in ("quantization_config", *first["loc"]))
         raise UserError(
-            f"{path}: {where} is {quoted(first['input'])}: {first['msg'].lower()}", hint="was it written by another llmc?"
+            f"{path}: {where} is {quoted(first['input'])}: {first['msg'].lower()}",
+            hint="was it written by another llmc?",
         ) from None

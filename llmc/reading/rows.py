@@ -1,4 +1,4 @@
-"""Rows of text files, JSON Lines and CSV tables, with the number of each line; what is malformed is counted and named."""
+"""Rows of text files, JSON Lines and CSV tables, with the number of each line; malformed ones are counted and named."""
 
 from __future__ import annotations
 

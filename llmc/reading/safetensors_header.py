@@ -99,4 +99,4 @@ def _entry(name: str, entry: Any) -> tuple[str, tuple[str, tuple[int, ...]], int
 
 
 def _sizes(value: Any) -> bool:
-    return isinstance(value, list) and len(value) <= 64 and all(type(size) is int and 0 <= size for size in value)
+    return isinstance(value, list) and len(value) <= 64 and all(type(size) is int and size >= 0 for size in value)
