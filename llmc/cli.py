@@ -17,7 +17,7 @@ import llmc.commands
 from llmc._version import __version__
 from llmc.commands._help import Command, Group, place
 from llmc.commands._stop import terminable
-from llmc.errors import Exit, UserError, disk_sentence
+from llmc.errors import LONGEST, Exit, UserError, disk_sentence, shortened
 from llmc.offline import NetworkRefused, network
 
 app = typer.Typer(
@@ -120,7 +120,7 @@ def _usage(error: Exception) -> str:
     describe = getattr(error, "format_message", lambda: str(error))
     context = getattr(error, "ctx", None)
     where = "" if context is None else f" (see `{context.command_path} --help`)"
-    return " ".join(str(describe()).split()).rstrip(".") + where
+    return shortened(" ".join(str(describe()).split()).rstrip("."), LONGEST - len(where)) + where
 
 
 def _say(sentence: str, code: Exit) -> int:

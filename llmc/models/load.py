@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
-from llmc.errors import UserError, unknown
+from llmc.errors import UserError, quoted, unknown
 from llmc.kernels.onednn_linear import use_onednn_
 from llmc.models.checkpoint import Checkpoint
 from llmc.models.config import decoder_config, read_config
@@ -21,7 +21,7 @@ from llmc.models.packed import Kernels, packed_options
 from llmc.models.packed_files import NotOurs
 from llmc.models.sparse import sparse_options
 from llmc.models.stock_load import without_buffers
-from llmc.models.third_party import their_code
+from llmc.models.third_party import said, their_code
 from llmc.models.unread import extra_predictions, refuse_unread
 
 logger = std_logging.getLogger(__name__)
@@ -134,13 +134,15 @@ def pick_device(name: str) -> str:
         return found.type if found is not None and _has_float64(found.type) else "cpu"
     try:
         torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(
-            f"device {name!r} can't be used: {str(error).splitlines()[0]}", hint="use cpu or auto"
-        ) from error
+        found = torch.device(name)
+    except Exception as error:  # torch has many kinds for a device that it doesn't know or that isn't there
+        raise UserError(f"device {quoted(name)} can't be used: {said(error)}", hint="use cpu or auto") from error
+    if found.type == "meta" or (found.type == "cpu" and found.index not in (None, 0)):
+        why = "it holds no values" if found.type == "meta" else "there is none of that number"
+        raise UserError(f"device {quoted(name)} can't be used: {why}", hint="use cpu or auto")
     if not _has_float64(name):
-        raise UserError(f"device {name!r} can't be used: it has no float64, which is needed", hint="use cpu or auto")
-    return name
+        raise UserError(f"device {quoted(name)} can't be used: it has no float64", hint="use cpu or auto")
+    return "cpu" if found.type == "cpu" else name
 
 
 def _has_float64(device: str) -> bool:
