@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import reprlib
 from collections.abc import Iterable
 from enum import IntEnum
 
@@ -28,15 +29,39 @@ class Exit(IntEnum):
     """Stopped by SIGTERM, in the same way."""
 
 
+LONGEST = 500
+"""Characters that a message has at most: what it quotes comes from files and arguments of any length."""
+
+
+def shortened(text: str, longest: int = LONGEST) -> str:
+    """`text` with its middle left out where it is longer than that: what is wrong stands at its ends."""
+    if len(text) <= longest:
+        return text
+    tail = longest // 3
+    return f"{text[: longest - tail - 1]}…{text[len(text) - tail :]}"
+
+
+def quoted(value: object, longest: int = 60) -> str:
+    """`value` as Python writes it, cut; also one whose own text would be gigabytes long, or has no end."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = short.maxlong = longest
+    short.maxdict = short.maxlist = short.maxtuple = short.maxset = 4
+    short.maxlevel = 3
+    return shortened(short.repr(value), longest)
+
+
 class UserError(Exception):
     """Something the user can mend: `problem` says what is wrong, `hint` says the way out."""
 
     exit_code: Exit = Exit.USER
 
     def __init__(self, problem: str, *, hint: str | None = None) -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.hint = hint
+        """Both are cut where they are long, so that the whole sentence has at most `LONGEST` characters."""
+        room = max(LONGEST - len(problem) - 2, LONGEST * 2 // 5)  # what the problem leaves, and two fifths at least
+        self.hint = None if hint is None else shortened(hint, room)
+        taken = 0 if self.hint is None else len(self.hint) + 2
+        self.problem = shortened(problem, LONGEST - taken)
+        super().__init__(self.problem)
 
     def __str__(self) -> str:
         return self.problem if self.hint is None else f"{self.problem}; {self.hint}"
@@ -61,6 +86,17 @@ _WAYS_OUT = {
     errno.EISDIR: "this is a directory; give a file",
     errno.EEXIST: "choose another path",
     errno.ENAMETOOLONG: "choose a shorter path",
+    errno.ELOOP: "this link leads back to itself; choose another path",
+    errno.EFBIG: "files may not be that large here (`ulimit -f`, or the file system's own limit); choose another place",
+    errno.ENXIO: "this is no plain file; give one",
+    errno.ENODEV: "this is no plain file; give one",
+    errno.ESPIPE: "this is no plain file; give one",
+    errno.EIO: "the device failed; try again, or choose another one",
+    errno.EMFILE: "too many files are open (`ulimit -n`)",
+    errno.ENFILE: "too many files are open on this machine",
+    errno.EBUSY: "something else uses it; try again later",
+    errno.ETXTBSY: "something else uses it; try again later",
+    errno.ESTALE: "the file server has lost it; run the same command again",
 }
 
 
@@ -69,13 +105,13 @@ def disk_sentence(error: OSError) -> str | None:
     way = _WAYS_OUT.get(error.errno or 0)
     if way is None:
         return None
-    where = "" if error.filename is None else f"{error.filename}: "
-    return f"{where}{(error.strerror or str(error)).lower()}; {way}"
+    where = "" if error.filename is None else f"{shortened(str(error.filename), 200)}: "
+    return shortened(f"{where}{(error.strerror or str(error)).lower()}; {way}")
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """A `UserError` for a name that is not among `known`, naming the nearest match or the whole list."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
+    near = difflib.get_close_matches(name[:200], names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"choose from: {', '.join(names)}"
-    return UserError(f"unknown {kind} {name!r}", hint=hint)
+    return UserError(f"unknown {kind} {quoted(name)}", hint=hint)

@@ -49,6 +49,11 @@ def network(*, allowed: bool) -> Iterator[None]:
         back()
 
 
+def reachable() -> bool:
+    """Whether what runs now may ask other machines, as its user has said."""
+    return not _before
+
+
 def _refuse() -> None:
     _before.append(
         (

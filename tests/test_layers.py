@@ -8,7 +8,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "llmc"
 LAYERS = [
-    {"errors", "catalog", "files", "harmless", "offline", "stopping", "streams", "_version"},
+    {"errors", "catalog", "files", "harmless", "offline", "reading", "stopping", "streams", "_version"},
     {"ops"},
     {"kernels"},
     {"models", "data"},

@@ -15,7 +15,7 @@ import llmc.commands
 from llmc._version import __version__
 from llmc.commands._help import Command, Group, place
 from llmc.commands._say import LogLines, say
-from llmc.errors import Exit, UserError, disk_sentence
+from llmc.errors import LONGEST, Exit, UserError, disk_sentence, shortened
 from llmc.offline import NetworkRefused, network
 from llmc.stopping import heard
 
@@ -107,7 +107,7 @@ def _usage(error: Exception) -> str:
     describe = getattr(error, "format_message", lambda: str(error))
     context = getattr(error, "ctx", None)
     where = "" if context is None else f" (see `{context.command_path} --help`)"
-    return " ".join(str(describe()).split()).rstrip(".") + where
+    return shortened(" ".join(str(describe()).split()).rstrip("."), LONGEST - len(where)) + where
 
 
 def _say(told: object, code: Exit) -> int:

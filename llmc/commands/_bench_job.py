@@ -10,7 +10,7 @@ from typing import Any, get_args
 import torch
 
 from llmc.commands._resolve import resolve
-from llmc.errors import UserError, unknown
+from llmc.errors import UserError, quoted, unknown
 from llmc.evaluate.bench import bench, run_record
 from llmc.evaluate.run import Run
 from llmc.evaluate.speed import SpeedSettings
@@ -23,6 +23,7 @@ from llmc.models.load import pick_device
 from llmc.models.packed import Kernels
 
 Report = Callable[[int, int, str], None]
+MOST_THREADS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +42,12 @@ class BenchJob:
         if self.kernels not in get_args(Kernels):
             raise unknown("kernels", self.kernels, get_args(Kernels))
         dtype = getattr(torch, self.dtype, None)
-        if self.dtype != "auto" and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        if self.dtype != "auto" and not (
+            isinstance(dtype, torch.dtype) and dtype.is_floating_point and dtype.itemsize > 1
+        ):
             raise unknown("dtype", self.dtype, ("auto", "float32", "bfloat16", "float16"))
-        if self.n_threads is not None and self.n_threads < 1:
-            raise UserError(f"--threads must be at least 1, got {self.n_threads}")
+        if self.n_threads is not None and not 1 <= self.n_threads <= MOST_THREADS:
+            raise UserError(f"--threads must be at least 1 and at most {MOST_THREADS}, got {quoted(self.n_threads)}")
         if self.into and len(self.into) != len(self.models):
             raise UserError(
                 f"{len(self.models)} models and {len(self.into)} runs",

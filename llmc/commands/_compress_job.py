@@ -25,6 +25,9 @@ from llmc.models.config import decoder_config
 from llmc.models.layout import output_dtype
 from llmc.models.load import load_tokenizer, pick_device, quiet
 from llmc.offline import network
+from llmc.reading.seed import check_seed
+
+LEAST_SHARD_GB, MOST_SHARD_GB = 1e-6, 10**6
 
 
 def recipe_of(
@@ -67,8 +70,9 @@ def make_job(
     asked = recipe_of(method, recipe, settings, embeddings)
     stages = asked.stages
     quiet()
-    if max_shard_gb <= 0:
-        raise UserError(f"--max-shard-gb must be above 0, got {max_shard_gb}")
+    if not LEAST_SHARD_GB <= max_shard_gb <= MOST_SHARD_GB:
+        raise UserError(f"--max-shard-gb must lie between {LEAST_SHARD_GB} and {MOST_SHARD_GB:,}, got {max_shard_gb}")
+    check_seed(seed)
     source = resolve(model)
     with network(allowed=calibration in PINNED):  # naming one asks for it
         tokens = _calibration(source, model, stages, calibration, samples=samples, seq_len=seq_len, seed=seed)

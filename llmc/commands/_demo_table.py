@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from llmc.commands._progress import table_console
 from llmc.commands._resolve import EMBEDDED
 from llmc.commands._say import say
 from llmc.errors import UserError
+from llmc.evaluate.run import Run
 from llmc.report.judge import Compared
 
 COLUMNS: dict[str, tuple[str, str]] = {
@@ -82,8 +82,8 @@ def rows_of(out: Path, names: Sequence[str]) -> list[Row]:
     rows = []
     for name in ("dense", *names):
         run = out / "runs" / name
-        results = json.loads((run / "results.json").read_text())["tasks"]
-        facts = json.loads((run / "manifest.json").read_text())["model"]
+        made = Run(run)
+        results, facts = made.results["tasks"], made.manifest["model"]
         row: Row = {"name": name, "bytes_on_disk": facts["bytes_on_disk"]}
         for column, (task, metric) in COLUMNS.items():
             row[column] = results.get(task, {}).get("metrics", {}).get(metric, {}).get("value")

@@ -34,6 +34,7 @@ from llmc.kernels.fast_linear import computes_bfloat16_natively
 from llmc.models.config import decoder_config
 from llmc.models.load import load_model, load_tokenizer, pick_device, quiet
 from llmc.offline import network
+from llmc.trust._scorer_option import check_scorer
 
 DECODING = {
     "default": "greedy, no repetition penalty; what a task asks for stands in its samples",
@@ -121,6 +122,8 @@ def prepare(job: EvalJob, *, complete: bool = False) -> Prepared:
     """
     chosen, dimensions, others = _chosen(job)
     _refuse_idle_options(job, chosen, others)
+    if job.scorer is not None:
+        check_scorer(job.scorer)
     dense = Run(job.dense_run) if job.dense_run is not None else None
     directory = resolve(job.model)
     tokenizer = load_tokenizer(directory)

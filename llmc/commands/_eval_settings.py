@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from llmc.errors import UserError, unknown
+from llmc.errors import UserError, quoted, unknown
 from llmc.evaluate.engine import BATCH_TOKENS
 from llmc.evaluate.task import Mode, Scale
 from llmc.models.packed import Kernels
+from llmc.reading.seed import check_seed
 
 SUITES = ("kick", "trust")
 AGAINST_DENSE = ("dense-likelihood", "pairwise")
@@ -52,9 +53,10 @@ class Asking:
                 raise unknown("suite", suite, SUITES)
         if not self.suites and not self.tasks:
             raise UserError("nothing to evaluate", hint="give --suite kick,trust or --tasks NAME,…")
-        for option, value in (("--limit", self.limit), ("--batch-tokens", self.batch_tokens)):
-            if value is not None and value < 1:
-                raise UserError(f"{option} must be at least 1, got {value}")
+        for option, value, most in (("--limit", self.limit, 10**12), ("--batch-tokens", self.batch_tokens, 10**7)):
+            if value is not None and not 1 <= value <= most:
+                raise UserError(f"{option} must be at least 1 and at most {most}, got {quoted(value)}")
+        check_seed(self.seed)
         for folder in self.task_folders:
             if not folder.is_dir():
                 raise UserError(f"--task-folder {folder} is no directory")

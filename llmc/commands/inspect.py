@@ -115,23 +115,13 @@ def _print_totals(account: Manifest, dtypes: dict[str, int]) -> None:
 
 def stored_dtypes(directory: Path) -> dict[str, int]:
     """Bytes of the checkpoint's tensors by the dtype that they are stored in, most first: packed codes are integers."""
-    from math import prod
-
-    from safetensors import SafetensorError, safe_open
+    from llmc.reading.safetensors_header import safetensors_header
 
     found: dict[str, int] = {}
-    for shard in sorted(directory.glob("*.safetensors")):
-        try:
-            with safe_open(shard, framework="numpy") as file:
-                for name in file.keys():  # noqa: SIM118  (no mapping)
-                    part = file.get_slice(name)
-                    dtype = str(part.get_dtype())
-                    found[dtype] = found.get(dtype, 0) + prod(part.get_shape()) * _BYTES.get(dtype, 1)
-        except (SafetensorError, OSError):
-            return {}  # a manifest can be read without its weights
+    for shard in sorted(directory.glob("*.safetensors")):  # none: a manifest can be read without its weights
+        for info in safetensors_header(shard, hint="compress the model again").values():
+            found[info.dtype] = found.get(info.dtype, 0) + info.n_bytes
     return dict(sorted(found.items(), key=lambda pair: -pair[1]))
 
 
-_BYTES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "BF16": 2, "F16": 2, "I16": 2, "U16": 2}
-"""Bytes of an element; 1 for any other."""
 COMMAND = inspect

@@ -27,10 +27,12 @@ def calibrate(
 ) -> None:
     """Report how well SCORER agrees with the Perspective scores stored beside the prompts."""
     from llmc.offline import network
+    from llmc.reading.seed import check_seed
     from llmc.trust._calibrate import calibrate as measure
     from llmc.trust._calibrate import stored
     from llmc.trust.toxicity_scorers._scorer import resolve
 
+    check_seed(seed)
     chosen = resolve(scorer)
     chosen.check()
     texts = stored(data_root)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from llmc.errors import UserError
+from llmc.errors import UserError, quoted
+from llmc.reading.json_text import json_object
 
 NAME = "llmc_manifest.json"
+LONGEST = 200 * 10**6
+"""Bytes of a manifest at most: a model of 100,000 experts has one of 50 MB."""
 PACKAGES = ("llmc", "torch", "transformers", "safetensors", "compressed-tensors", "numpy")
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Amount = Annotated[float, Field(ge=0, le=1e15)]
+Count = Annotated[int, Field(ge=0, lt=2**60)]
 
 
 class _Strict(BaseModel):
@@ -25,54 +32,54 @@ class MatrixRecord(_Strict):
     """What happened to one weight matrix."""
 
     name: str
-    block: int | None
+    block: Count | None
     """None: outside the blocks, an embedding or a head."""
     kind: str
     """The matrix's name within its block."""
-    shape: tuple[int, int]
+    shape: tuple[Count, Count]
     """(out, in)."""
-    sparsity: float
+    sparsity: Share
     """Fraction of weights that are exactly zero now."""
-    sparsity_before: float
-    bits_per_weight: float
-    relative_output_error: float | None
+    sparsity_before: Share
+    bits_per_weight: Amount
+    relative_output_error: Annotated[float, Field(ge=0)] | None
     """||(W - V) X||^2 / ||W X||^2 over the calibration inputs."""
-    error_over_tokens: int
+    error_over_tokens: Count
     """How many calibration tokens the error was measured on."""
-    n_tokens: int
-    damping: float | None
-    rank: int | None
+    n_tokens: Count
+    damping: Amount | None
+    rank: Count | None
     stored_as: str
     """The format this matrix is stored in."""
-    seconds: float
+    seconds: Amount
     warnings: list[str]
-    bits: int | None = None
+    bits: Count | None = None
     """Bits of a code, None for what isn't quantised."""
-    group_size: int | None = None
+    group_size: Annotated[int, Field(ge=-1)] | None = None
     """Columns that share a scale, -1 for a whole row."""
-    relative_weight_error: float | None = None
+    relative_weight_error: Amount | None = None
     """||W - V||^2 / ||W||^2, for embeddings and heads alone."""
 
 
 class Totals(_Strict):
     """Sums before and after."""
 
-    bytes_on_disk_before: int
-    bytes_on_disk: int
-    parameters_before: int
-    parameters: int
-    nonzero_parameters: int
-    memory_bytes_before: int
-    memory_bytes: int
+    bytes_on_disk_before: Count
+    bytes_on_disk: Count
+    parameters_before: Count
+    parameters: Count
+    nonzero_parameters: Count
+    memory_bytes_before: Count
+    memory_bytes: Count
     """Bytes of all tensors as stored; a loader that unpacks them needs more."""
-    compressed_bits_per_weight: float
+    compressed_bits_per_weight: Amount
     """Mean over the compressed matrices, weighted by their size, in the best plain storage of each."""
-    compressed_sparsity: float
-    sparsity: float
+    compressed_sparsity: Share
+    sparsity: Share
     """Zeros among all parameters of the model, embeddings and norms included."""
-    mean_relative_output_error: float | None
-    peak_rss_bytes: int
-    seconds: float
+    mean_relative_output_error: Annotated[float, Field(ge=0)] | None
+    peak_rss_bytes: Count
+    seconds: Amount
 
 
 class Source(_Strict):
@@ -89,19 +96,33 @@ class CalibrationRecord(_Strict):
 
     source: str
     revision: str | None
-    sequences: int
-    seq_len: int
-    seed: int
+    sequences: Count
+    seq_len: Count
+    seed: Count
     tokens_sha256: str
+
+
+class Stage(BaseModel):
+    """What is shown of a method and its settings; it has others, which are kept as they are."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+    method: str
+    pattern: str | None = None
+    sparsity: Share | None = None
+    bits: Count | None = None
+    group_size: Annotated[int, Field(ge=-1)] | None = None
+    rank: Count | None = None
+    rank_ratio: Share | None = None
 
 
 class Manifest(_Strict):
     """Everything that a reader needs in order to know what was done and to do it again."""
 
-    schema_version: int = 1
+    schema_version: Literal[1] = 1
     source: Source
-    stages: list[dict[str, Any]]
-    embeddings: int | None = None
+    stages: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    embeddings: Annotated[int, Field(ge=4, le=8)] | None = None
     """Bits of the token embedding and the head; None where they weren't quantised."""
     format: str
     dtype: str
@@ -114,6 +135,13 @@ class Manifest(_Strict):
     totals: Totals
     matrices: list[MatrixRecord]
     warnings: list[str]
+
+    @field_validator("stages")
+    @classmethod
+    def _named(cls, stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for stage in stages:
+            Stage.model_validate(stage)
+        return stages
 
 
 def packages() -> dict[str, str]:
@@ -146,9 +174,12 @@ def read_manifest(directory: str | Path) -> Manifest:
             hint="run its command again with --resume" if unfinished else "give a directory that llmc compress wrote",
         )
     try:
-        return Manifest.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, ValidationError) as error:
-        raise UserError(f"{path} is not a manifest of this version: {str(error).splitlines()[0]}") from error
+        return Manifest.model_validate(json_object(path, at_most=LONGEST))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        said = f"{where} is {quoted(first['input'])}: {first['msg'].lower()}"
+        raise UserError(f"{path} is not a manifest of this version: {said}", hint="compress the model again") from None
 
 
 def mean_error(records: Sequence[MatrixRecord]) -> float | None:

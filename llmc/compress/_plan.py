@@ -19,8 +19,10 @@ from llmc.compress._tables import Table, check_experts, check_wanted, planned_ta
 from llmc.compress.formats._format import Format, Stored, without_unread_tables
 from llmc.data.calibration import Calibration
 from llmc.errors import UserError
-from llmc.models.checkpoint import torch_dtype
+from llmc.models.checkpoint import Checkpoint, torch_dtype
+from llmc.models.config import decoder_config, read_config
 from llmc.models.experts import split_experts
+from llmc.models.fits import check_depth, check_fits
 from llmc.models.layout import Matrix, check_understood, find_blocks, matrices
 from llmc.models.skeleton import Skeleton
 from llmc.models.stock_load import Loading
@@ -82,13 +84,18 @@ def compute_dtype(stored: torch.dtype, device: str) -> torch.dtype:
 def plan(job: Job) -> tuple[Skeleton, Plan]:
     """Checks the model, the settings and the format against each other before any work is done."""
     check_wanted(job.embeddings, job.stages)
+    config, raw = decoder_config(job.model), read_config(job.model)
+    check_fits(Checkpoint(job.model), config, raw)
     probe = Skeleton(job.model, torch.float32)
     dtypes = [torch_dtype(info.dtype) for info in probe.checkpoint.tensors.values()]
     floats = [d for d in dtypes if d is not None and d.is_floating_point]
+    if not floats:
+        raise UserError(f"{job.model} has no weights that are floating-point numbers", hint="give the dense checkpoint")
     main = max(set(floats), key=floats.count)
     wanted = compute_dtype(job.dtype or main, job.device)
     skeleton = probe if wanted == torch.float32 else Skeleton(job.model, wanted)
     before = check_source(job, skeleton)
+    check_depth(skeleton.checkpoint, config, raw)
     prefix, blocks = find_blocks(skeleton.model)
     found: dict[str, Matrix] = {}
     for index, block in enumerate(blocks):

@@ -8,13 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from llmc.catalog import catalog, pick
 from llmc.compress._method import Method
 from llmc.compress._tables import check_wanted
-from llmc.errors import UserError, unknown
+from llmc.errors import UserError, quoted, unknown
+from llmc.reading.yaml_file import yaml_document
+
+MOST_STAGES = 16
+_FINITE = ConfigDict(allow_inf_nan=False)
 
 
 def methods() -> Mapping[str, type[Method]]:
@@ -41,11 +44,12 @@ def build(name: str, settings: Mapping[str, object]) -> Method:
             raise unknown(f"setting of {name}", key, fields)
         plain = None if isinstance(value, str) and value.lower() in {"none", "null"} else value
         try:
-            values[key] = TypeAdapter(hints[key]).validate_python(plain)
+            values[key] = TypeAdapter(hints[key], config=_FINITE).validate_python(plain)
         except ValidationError as error:
             wanted = str(hints[key]).replace("<class '", "").replace("'>", "")
             raise UserError(
-                f"{name}: {key}={value!r} is not of type {wanted}", hint=f"`llmc methods {name}` shows its settings"
+                f"{name}: {key}={quoted(value)} is not of type {wanted}",
+                hint=f"`llmc methods {name}` shows its settings",
             ) from error
     return kind(**values)
 
@@ -69,22 +73,20 @@ class Recipe:
 
 def read_recipe(path: Path) -> Recipe:
     """A recipe file: `stages:`, a list of mappings that each name a `method:` and its settings, and `embeddings:`."""
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"recipe {path} can't be read: {error}", hint="give a YAML file") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"recipe {path} is not YAML: {' '.join(str(error).split())}") from error
+    document = yaml_document(path, f"recipe {path}")
     example = "write `stages:` and below it `- method: wanda` with its settings"
     if not isinstance(document, dict) or not isinstance(document.get("stages"), list) or not document["stages"]:
         raise UserError(f"recipe {path} has no list of stages", hint=example)
-    if extra := sorted(str(key) for key in document if key not in ("stages", "embeddings")):
+    if extra := sorted(set(document) - {"stages", "embeddings"}):
         raise UserError(
-            f"recipe {path} has the unknown key {extra[0]!r}", hint="the keys are `stages` and `embeddings`"
+            f"recipe {path} has the unknown key {quoted(extra[0])}", hint="the keys are `stages` and `embeddings`"
         )
+    if len(document["stages"]) > MOST_STAGES:
+        raise UserError(f"recipe {path} has more than {MOST_STAGES} stages", hint="two or three are usual")
     embeddings = document.get("embeddings")
     if embeddings is not None and type(embeddings) is not int:
-        raise UserError(f"recipe {path}: embeddings is {embeddings!r}", hint="write `embeddings: 8` or `embeddings: 4`")
+        told = f"recipe {path}: embeddings is {quoted(embeddings)}"
+        raise UserError(told, hint="write `embeddings: 8` or `embeddings: 4`")
     found = []
     for number, stage in enumerate(document["stages"], 1):
         if not isinstance(stage, dict) or not isinstance(stage.get("method"), str):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import struct
 from collections.abc import Iterator, Mapping
@@ -46,12 +47,10 @@ def disk_errors(directory: Path) -> Iterator[None]:
             ) from error
         raise
     except Exception as error:  # safetensors wraps the same causes in its own kind
-        if "No space left" in str(error):
-            raise UserError(
-                f"no space left on the device of {directory}",
-                hint="free some space and run the same command with --resume; what is finished is kept",
-            ) from error
-        raise
+        if (number := re.search(r"os error (\d+)", str(error))) is None:
+            raise
+        with disk_errors(directory):
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(directory)) from error
 
 
 def write_json(path: Path, value: object) -> None:

@@ -13,9 +13,14 @@ from torch import Tensor
 
 from llmc.data.framing import frame_of
 from llmc.data.hub_text import PINNED, hub_text
-from llmc.data.rows import json_rows, table_rows, whole_text
 from llmc.errors import UserError, unknown
+from llmc.reading.bounded import open_plain
+from llmc.reading.parquet_file import parquet_rows
+from llmc.reading.rows import Tally, json_rows, table_rows, whole_text
+from llmc.reading.seed import check_seed
 
+MOST_TOKENS = 10**9
+"""Tokens of a calibration at most."""
 PROBE_CHARACTERS = 200
 """Of the first document, to see what the tokenizer puts around a text."""
 
@@ -45,8 +50,15 @@ def calibrate(tokenizer: Any, source: str, *, samples: int, seq_len: int, seed: 
     """
     if samples < 1 or seq_len < 2:
         raise UserError(f"--samples {samples} and --seq-len {seq_len} ask for no tokens", hint="use at least 1 and 2")
-    documents, revision = _documents(source)
+    if samples * seq_len > MOST_TOKENS:
+        raise UserError(
+            f"--samples {samples} of --seq-len {seq_len} ask for more tokens than fit a machine", hint="use fewer"
+        )
+    check_seed(seed)
+    tally = Tally(Path(source))
+    documents, revision = _documents(source, tally)
     lead, stream = _stream(tokenizer, documents, wanted=8 * samples * seq_len)
+    tally.check()
     width = seq_len - len(lead)
     if width < 1:
         raise UserError(f"--seq-len {seq_len} leaves no room beside {len(lead)} beginning-of-text tokens")
@@ -83,10 +95,10 @@ def _stream(tokenizer: Any, documents: Iterator[str], wanted: int) -> tuple[tupl
 
 def check_source(source: str) -> None:
     """Raises `UserError` unless `source` is a name that is known or a file that exists."""
-    _documents(source)
+    _documents(source, Tally(Path(source)))
 
 
-def _documents(source: str) -> tuple[Iterator[str], str | None]:
+def _documents(source: str, tally: Tally) -> tuple[Iterator[str], str | None]:
     if source in PINNED:
         return hub_text(source), PINNED[source].revision
     if source == "mini":
@@ -94,46 +106,48 @@ def _documents(source: str) -> tuple[Iterator[str], str | None]:
 
         return iter(calibration_text(seed=0).split("\n\n")), None
     path = Path(source)
-    if path.is_file():
-        return _file(path), hashlib.sha256(path.read_bytes()).hexdigest()
+    if path.exists():
+        with open_plain(path, hint="give a .txt, .jsonl, .csv or .parquet file") as file:
+            digest = hashlib.sha256()
+            while block := file.read(1 << 20):
+                digest.update(block)
+        return _file(path, tally), digest.hexdigest()
     if path.suffix or "/" in source:
         raise UserError(f"calibration file {source} does not exist", hint="give a .txt, .jsonl, .csv or .parquet file")
     raise unknown("calibration text", source, ["mini", *PINNED])
 
 
-def _file(path: Path) -> Iterator[str]:
-    """The documents of a file: lines of JSONL, rows of Parquet or CSV, or one document of a text file."""
-    way = "give a .txt, .jsonl, .csv or .parquet file"
-    try:
-        if path.suffix in {".jsonl", ".json"}:
-            for number, row in json_rows(path):
-                yield _text_of(row, f"{path}:{number}")
-        elif path.suffix == ".csv":
-            for number, row in table_rows(path):
-                yield _text_of(row, f"{path}:{number}")
-        elif path.suffix == ".parquet":
-            yield from _parquet(path)
+def _file(path: Path, tally: Tally) -> Iterator[str]:
+    """The documents of a file: lines of JSONL, rows of Parquet or CSV, or one document of a text file.
+
+    Rows without a text are left out and counted in `tally`.
+    """
+    if path.suffix in {".jsonl", ".json"}:
+        rows: Iterator[tuple[str, Any]] = ((f"{path}:{number}", row) for number, row in json_rows(path, tally))
+    elif path.suffix == ".csv":
+        rows = ((f"{path}:{number}", row) for number, row in table_rows(path, tally))
+    elif path.suffix == ".parquet":
+        rows = _parquet(path, tally)
+    else:
+        yield whole_text(path)
+        return
+    for where, row in rows:
+        try:
+            text = _text_of(row, where)
+        except UserError as error:
+            tally.leave_out(error)
+            continue
+        yield text
+
+
+def _parquet(path: Path, tally: Tally) -> Iterator[tuple[str, Any]]:
+    for number, row in parquet_rows(path, {"text": "text"}):
+        tally.n += 1
+        if isinstance(row["text"], str):
+            yield f"{path}: row {number}", row["text"]
         else:
-            yield _checked(whole_text(path), str(path))
-    except UserError:
-        raise
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path} can't be read: {error}", hint=way) from error
-
-
-def _parquet(path: Path) -> Iterator[str]:
-    import pyarrow.parquet
-
-    file = pyarrow.parquet.ParquetFile(path)
-    if "text" not in file.schema_arrow.names:
-        raise UserError(f"{path} has no column 'text'", hint=f"its columns: {', '.join(file.schema_arrow.names)}")
-    number = 0
-    for batch in file.iter_batches(batch_size=256, columns=["text"]):
-        for text in batch.column(0).to_pylist():
-            number += 1
-            if not isinstance(text, str):
-                raise UserError(f"{path}: row {number} has no text", hint="each row has a text in the column 'text'")
-            yield _checked(text, f"{path}: row {number}")
+            said = UserError(f"{path}: row {number} has no text", hint="each row has a text in the column 'text'")
+            tally.leave_out(said)
 
 
 FIELDS = ("text", "content", "story")

@@ -18,6 +18,7 @@ from llmc.evaluate.estimate import Estimate, Range, mean, rate
 from llmc.evaluate.panel import collapsed, flags_of, option_shares, panel
 from llmc.evaluate.runner import margin
 from llmc.evaluate.task import SHARE, Answer, Marked, Metric, finite, likeliest
+from llmc.models.third_party import their_code
 
 SUITE = "lm-eval"
 _RANGES: Mapping[str, Range] = {
@@ -49,10 +50,11 @@ def find(names: Sequence[str], folders: Sequence[Path], ours: Iterable[str] = ()
     from lm_eval.tasks import TaskManager
 
     paths = [str(folder) for folder in folders]
-    # Reading lm-eval's own thousands of task files takes a minute, so only where a name isn't in the folders.
-    manager = TaskManager(include_path=paths, include_defaults=False) if paths else None
-    if manager is None or not set(names) <= set(manager.all_tasks):
-        manager = TaskManager(include_path=paths or None)
+    with their_code(", ".join(paths) or "lm-eval's folder", "read as task files", hint="mend the file that it names"):
+        # Reading lm-eval's own thousands of task files takes a minute, so only where a name isn't in the folders.
+        manager = TaskManager(include_path=paths, include_defaults=False) if paths else None
+        if manager is None or not set(names) <= set(manager.all_tasks):
+            manager = TaskManager(include_path=paths or None)
     if missing := [name for name in names if name not in manager.all_tasks]:
         near = difflib.get_close_matches(missing[0], [*ours, *manager.all_tasks], n=1)
         meant = f"did you mean {near[0]!r}? " if near else ""

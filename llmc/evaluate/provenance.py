@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from llmc._version import __version__
-from llmc.errors import UserError
 from llmc.models.checkpoint import Checkpoint
 from llmc.models.memory import n_parameters
 from llmc.ops.product import by_onednn
+from llmc.reading.json_text import json_object
 
 PACKAGES = ("torch", "transformers", "lm_eval", "compressed-tensors", "tokenizers", "datasets", "numpy", "rouge-score")
 
@@ -38,10 +38,7 @@ def compression_of(directory: Path) -> dict[str, Any] | None:
     path = directory / "llmc_manifest.json"
     if not path.is_file():
         return None
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path} is damaged: {error}", hint="compress the model again") from error
+    return json_object(path, hint="compress the model again")
 
 
 def tokenizer_sha256(tokenizer: Any) -> str:

@@ -7,12 +7,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from llmc.errors import UserError
 from llmc.evaluate.journal import Journal
+from llmc.evaluate.run_forms import Manifest, Results, check_sample, first_fault
 from llmc.files import check_place, replace_text
 from llmc.harmless import json_text
+from llmc.reading.json_text import json_object
+from llmc.reading.rows import json_rows
 
 SCHEMA = 1
+UNREAD = "the run directory has no manifest that can be read"
 IDENTITY = (
     "model", "suites", "lm_eval_tasks", "judges", "mode", "scale", "seed", "limit", "backend", "kernels",
     "batch_tokens", "template", "chat", "tokenizer_sha256", "decoding", "tasks",
@@ -25,12 +31,12 @@ class Run:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.manifest = _read(self.path / "manifest.json", f"{path} is not a run directory")
+        self.manifest = _read(self.path / "manifest.json", f"{path} is not a run directory", Manifest)
         if self.manifest.get("schema") != SCHEMA:
             raise UserError(f"{path} has schema {self.manifest.get('schema')}, this version reads {SCHEMA}")
         if not self.manifest.get("complete"):
             raise UserError(f"{path} is unfinished", hint="run the same command with --resume")
-        self.results = _read(self.path / "results.json", f"{path} has lost its results")
+        self.results = _read(self.path / "results.json", f"{path} has lost its results", Results)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -39,13 +45,12 @@ class Run:
 
     def samples(self, task: str) -> Iterator[dict[str, Any]]:
         """The lines of a task, one an item, sorted by id."""
-        with samples_path(self.path, task).open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                try:
-                    yield json.loads(line)
-                except ValueError as error:
-                    where = f"{samples_path(self.path, task)}:{number}"
-                    raise UserError(f"{where}: {error}", hint="the file is damaged: evaluate again") from error
+        path = samples_path(self.path, task)
+        for number, line in json_rows(path):
+            try:
+                yield check_sample(line)
+            except ValueError as error:
+                raise UserError(f"{path}:{number}: {error}", hint="the file is damaged: evaluate again") from error
 
 
 class RunWriter:
@@ -73,7 +78,7 @@ class RunWriter:
     @property
     def complete(self) -> bool:
         """Whether the directory holds a finished run already."""
-        return self.resumed and bool(_read(self.path / "manifest.json", "unreadable manifest").get("complete"))
+        return self.resumed and bool(_read(self.path / "manifest.json", UNREAD, Manifest).get("complete"))
 
     @property
     def journal(self) -> Journal:
@@ -91,7 +96,7 @@ class RunWriter:
     def check(self, manifest: Mapping[str, Any]) -> None:
         """Raises `UserError` if the directory holds the run of another model, other tasks or other settings."""
         if self.resumed:
-            before = _read(self.path / "manifest.json", "unreadable manifest")
+            before = _read(self.path / "manifest.json", UNREAD, Manifest)
             now = json.loads(_dump(manifest))
             # What lm-eval's tasks asked is known only after they have run; their names are compared instead.
             before["tasks"] = {
@@ -135,15 +140,15 @@ def _dump(content: Mapping[str, Any], indent: int | None = 1) -> str:
     return json_text(content, indent=indent, sort_keys=indent is not None)
 
 
-def _read(path: Path, otherwise: str) -> dict[str, Any]:
+def _read(path: Path, otherwise: str, form: type[Manifest | Results]) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(otherwise, hint=f"{path} is missing") from None
-    except ValueError as error:
-        raise UserError(otherwise, hint=f"{path}: {error}") from error
-    if not isinstance(content, dict):
-        raise UserError(otherwise, hint=f"{path} holds no JSON object")
+        content = json_object(path)
+        if content.get("schema") == SCHEMA:  # else the schema is what is wrong, and is said
+            form.model_validate(content)
+    except UserError as error:
+        raise UserError(otherwise, hint=error.problem) from error
+    except ValidationError as error:
+        raise UserError(otherwise, hint=f"{path}: {first_fault(error, 'the file')}") from error
     return content
 
 

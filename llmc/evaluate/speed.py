@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
-from llmc.errors import UserError
+from llmc.errors import UserError, quoted
 from llmc.evaluate.energy import energy_counter
 from llmc.models.cache_name import cache_name
+from llmc.reading.seed import check_seed
 
 Now = Callable[[], float]
 
@@ -34,10 +35,12 @@ class SpeedSettings:
     """Decides the prompts' tokens."""
 
     def __post_init__(self) -> None:
-        for name in ("prompt_tokens", "new_tokens", "repeats"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.batches or min(self.batches) < 1:
+        for name, most in (("prompt_tokens", 10**7), ("new_tokens", 10**7), ("repeats", 10**6)):
+            if not 1 <= getattr(self, name) <= most:
+                said = f"{name} must be at least 1 and at most {most}, got {quoted(getattr(self, name))}"
+                raise UserError(said)
+        check_seed(self.seed)
+        if not self.batches or not 1 <= min(self.batches) <= max(self.batches) <= 10**5:
             raise UserError(f"batches must be numbers from 1 on, got {self.batches}", hint="e.g. --batch 1,8,32")
         if len(set(self.batches)) != len(self.batches):
             raise UserError(f"a batch size stands twice in {','.join(map(str, self.batches))}")

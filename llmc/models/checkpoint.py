@@ -6,32 +6,21 @@ Knows nothing about architectures. Reads safetensors only.
 from __future__ import annotations
 
 import hashlib
-import json
-import struct
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from llmc.errors import UserError
+from llmc.reading.safetensors_header import TensorInfo, safetensors_header
+from llmc.reading.shard_index import shard_index
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """Where one tensor stands and what it is, from the shard's header."""
-
-    shard: Path
-    dtype: str
-    shape: tuple[int, ...]
-    n_bytes: int
 
 
 class Checkpoint:
@@ -48,7 +37,7 @@ class Checkpoint:
         self.shards = tuple(self._find_shards())
         self.tensors: dict[str, TensorInfo] = {}
         for shard in self.shards:
-            found = _read_header(shard)
+            found = safetensors_header(shard)
             if twice := sorted(found.keys() & self.tensors.keys()):
                 raise UserError(
                     f"{self.directory} holds {twice[0]} twice: in {self.tensors[twice[0]].shard.name} and {shard.name}",
@@ -56,7 +45,7 @@ class Checkpoint:
                 )
             self.tensors.update(found)
         if (index := self.directory / INDEX).exists():
-            listed: dict[str, str] = _read_json(index).get("weight_map", {})
+            listed = shard_index(index)
             if missing := sorted(name for name in listed if name not in self.tensors):
                 raise UserError(
                     f"{self.directory}: {len(missing)} tensors of the index are in no shard, the first is {missing[0]}",
@@ -73,7 +62,7 @@ class Checkpoint:
     def _find_shards(self) -> Iterable[Path]:
         index = self.directory / INDEX
         if index.exists():
-            names = sorted(set(_read_json(index).get("weight_map", {}).values()))
+            names = sorted(set(shard_index(index).values()))
             missing = [name for name in names if not (self.directory / name).is_file()]
             if missing:
                 raise UserError(
@@ -115,9 +104,12 @@ class Checkpoint:
         found: dict[str, Tensor] = {}
         for shard, wanted in by_shard.items():
             # Opened for this read only: an open map would keep every page that was touched resident.
-            with safe_open(shard, framework="pt") as file:
-                for name in wanted:
-                    found[name] = file.get_tensor(name).clone()
+            try:
+                with safe_open(shard, framework="pt") as file:
+                    for name in wanted:
+                        found[name] = file.get_tensor(name).clone()
+            except (SafetensorError, OSError) as error:
+                raise UserError(f"{shard} can't be read: {error}", hint="download this shard again") from error
         return found
 
 
@@ -126,38 +118,6 @@ def _digest(file: Any) -> bytes:
     while chunk := file.read(1 << 22):
         digest.update(chunk)
     return digest.digest()
-
-
-def _read_json(path: Path) -> Mapping[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError, OSError) as error:
-        raise UserError(f"{path} can't be read: {error}", hint="download the checkpoint again") from error
-
-
-def _read_header(shard: Path) -> dict[str, TensorInfo]:
-    """Every tensor of one shard; a `UserError` if the file is shorter or longer than its header says."""
-    size = shard.stat().st_size
-    try:
-        with shard.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(length)) if length < size else None
-    except (OSError, ValueError, struct.error):
-        header = None
-    if not isinstance(header, dict):
-        raise UserError(f"{shard} is not a whole safetensors file", hint="download this shard again")
-    header.pop("__metadata__", None)
-    end = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
-    if end != size:
-        raise UserError(
-            f"{shard} is truncated: {size:,} bytes where its header asks for {end:,}", hint="download this shard again"
-        )
-    return {
-        name: TensorInfo(
-            shard, entry["dtype"], tuple(entry["shape"]), entry["data_offsets"][1] - entry["data_offsets"][0]
-        )
-        for name, entry in header.items()
-    }
 
 
 def torch_dtype(name: str) -> torch.dtype | None:

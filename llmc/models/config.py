@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +9,15 @@ from transformers import AutoConfig, PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from llmc.errors import UserError
+from llmc.reading.model_config import model_config
 
 
 def read_config(directory: str | Path) -> dict[str, Any]:
-    """config.json as it stands; a `UserError` when it is missing or isn't JSON."""
+    """config.json as it stands; a `UserError` when it is missing, or has values that no decoder has."""
     path = Path(directory) / "config.json"
     if not path.is_file():
         raise UserError(f"{directory} holds no config.json", hint="give the folder of a transformers checkpoint")
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path} is not JSON: {error}", hint="download it again") from error
+    return model_config(path)
 
 
 def decoder_config(directory: str | Path, *, dense: bool = True) -> PretrainedConfig:

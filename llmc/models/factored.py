@@ -20,9 +20,8 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 from llmc.errors import UserError
 from llmc.models.config import read_config
 from llmc.ops.product import linear
+from llmc.reading.quantization import RANKS
 
-RANKS = "llmc_factor_ranks"
-"""The key of config.json's quantization_config that holds {layer: rank}."""
 METHOD = "llmc-factors"
 
 

@@ -10,17 +10,19 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
-from llmc.errors import UserError, unknown
+from llmc.errors import UserError, quoted, unknown
 from llmc.kernels.onednn_linear import use_onednn_
 from llmc.models.checkpoint import Checkpoint
 from llmc.models.config import decoder_config, read_config
 from llmc.models.factored import factored_options
+from llmc.models.fits import check_depth, check_fits
 from llmc.models.folder import check_folder, check_ties
 from llmc.models.heap import freed_to_the_system
 from llmc.models.packed import Kernels, packed_options
 from llmc.models.packed_files import NotOurs
 from llmc.models.sparse import sparse_options
 from llmc.models.stock_load import without_buffers
+from llmc.models.third_party import said, their_code
 from llmc.models.unread import extra_predictions, refuse_unread
 
 logger = std_logging.getLogger(__name__)
@@ -29,8 +31,9 @@ logger = std_logging.getLogger(__name__)
 def load_tokenizer(directory: str | Path) -> Any:
     """The tokenizer of a checkpoint; a `UserError` when it has none."""
     try:
-        return AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # transformers raises many kinds for a tokenizer that isn't there
+        with their_code(directory, "read", hint="copy the model's tokenizer files beside it"):
+            return AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
+    except (UserError, ImportError) as error:
         raise UserError(
             f"{directory} has no tokenizer that transformers can load",
             hint="copy the model's tokenizer files beside it",
@@ -56,9 +59,10 @@ def load_model(
         raise unknown("kernels", kernels, get_args(Kernels))
     checkpoint = Checkpoint(directory)
     check_folder(checkpoint)
-    decoder_config(directory, dense=False)
+    config, raw = decoder_config(directory, dense=False), read_config(directory)
+    check_fits(checkpoint, config, raw)
     try:
-        with freed_to_the_system():
+        with their_code(directory, "loaded by transformers"), freed_to_the_system():
             model, info, foreign = _loaded(directory, dtype, device, kernels)
     except ImportError as error:
         raise UserError(f"{directory} needs a library that is not installed: {str(error).splitlines()[0]}") from error
@@ -75,6 +79,7 @@ def load_model(
         )
     check_ties(checkpoint, model)
     _check_unread(checkpoint, model, list(info["unexpected_keys"]), foreign=foreign)
+    check_depth(checkpoint, config, raw)
     loaded: PreTrainedModel = model.to(device).eval()
     use_onednn_(loaded)
     return loaded
@@ -133,13 +138,15 @@ def pick_device(name: str) -> str:
         return found.type if found is not None and _has_float64(found.type) else "cpu"
     try:
         torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(
-            f"device {name!r} can't be used: {str(error).splitlines()[0]}", hint="use cpu or auto"
-        ) from error
+        found = torch.device(name)
+    except Exception as error:  # torch has many kinds for a device that it doesn't know or that isn't there
+        raise UserError(f"device {quoted(name)} can't be used: {said(error)}", hint="use cpu or auto") from error
+    if found.type == "meta" or (found.type == "cpu" and found.index not in (None, 0)):
+        why = "it holds no values" if found.type == "meta" else "there is none of that number"
+        raise UserError(f"device {quoted(name)} can't be used: {why}", hint="use cpu or auto")
     if not _has_float64(name):
-        raise UserError(f"device {name!r} can't be used: it has no float64, which is needed", hint="use cpu or auto")
-    return name
+        raise UserError(f"device {quoted(name)} can't be used: it has no float64", hint="use cpu or auto")
+    return "cpu" if found.type == "cpu" else name
 
 
 def _has_float64(device: str) -> bool:

@@ -30,6 +30,7 @@ from llmc.models.checkpoint import Checkpoint
 from llmc.models.config import decoder_config, read_config
 from llmc.models.experts import HALVES
 from llmc.models.layout import find_blocks
+from llmc.models.third_party import said
 from llmc.models.tracing import mark_left_alone
 
 
@@ -48,10 +49,10 @@ class Skeleton:
         try:
             with init_empty_weights(include_buffers=False):  # buffers that no checkpoint holds are computed as usual
                 self.model: PreTrainedModel = AutoModelForCausalLM.from_config(self.config, dtype=dtype)
-        except (RuntimeError, NotImplementedError, TypeError) as error:
+        except Exception as error:  # whatever a model's own code makes of the values in config.json
             raise UserError(
-                f"{type(self.config).__name__} makes no model without its weights ({str(error).splitlines()[0]})",
-                hint="this architecture can't be compressed block by block",
+                f"{type(self.config).__name__} makes no model without its weights ({said(error)})",
+                hint="check config.json; else this architecture can't be compressed block by block",
             ) from error
         self.model.eval()
         self.linears = tuple(n for n, m in self.model.named_modules() if isinstance(m, nn.Linear))

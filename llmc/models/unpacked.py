@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmc.models.checkpoint import Checkpoint, TensorInfo
-from llmc.models.factored import RANKS
+from llmc.models.checkpoint import Checkpoint
 from llmc.models.packed_files import PARTS, packed_files
+from llmc.reading.quantization import RANKS
+from llmc.reading.safetensors_header import TensorInfo
 
 FACTORS = ("left", "right")
 

@@ -10,6 +10,8 @@ from typing import Any
 from llmc.errors import UserError
 
 _MTP_NAME = re.compile(r"(^|[._])(mtp|nextn)([._]|$)")
+MOST_PROMISED = 100
+"""More layers for multi-token prediction no model has."""
 _MTP_KEY = re.compile(r"mtp|nextn")
 _BLOCK = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
 
@@ -22,9 +24,15 @@ def is_extra_prediction(name: str, config: Mapping[str, Any]) -> bool:
     if _MTP_NAME.search(name):
         return True
     text = {**config, **(config.get("text_config") or {})}
-    promised = sum(v for k, v in text.items() if _MTP_KEY.search(k) and isinstance(v, int) and v > 0)
+    promised = promised_layers(config)
     depth, found = text.get("num_hidden_layers"), _BLOCK.search(name)
     return bool(promised and isinstance(depth, int) and found and depth <= int(found[1]) < depth + promised)
+
+
+def promised_layers(config: Mapping[str, Any]) -> int:
+    """How many multi-token-prediction layers config.json promises."""
+    text = {**config, **(config.get("text_config") or {})}
+    return sum(v for k, v in text.items() if _MTP_KEY.search(k) and type(v) is int and 0 < v <= MOST_PROMISED)
 
 
 def extra_predictions(names: Iterable[str], config: Mapping[str, Any]) -> list[str]:

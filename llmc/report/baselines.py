@@ -14,8 +14,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 from llmc.errors import UserError, unknown
+from llmc.evaluate.run_forms import first_fault
 from llmc.files import replace_text
+from llmc.reading.json_text import json_object
 from llmc.report.runs import load_run
 
 FOLDER = Path(".llmc/baselines")
@@ -33,6 +37,10 @@ class Baseline:
     sha256: str
     """Of the run's manifest, results and samples."""
     model: str
+
+
+LONGEST = 10**6
+_FORM: TypeAdapter[Baseline] = TypeAdapter(Baseline)
 
 
 def save(name: str, run: Path, folder: Path = FOLDER, *, overwrite: bool = False) -> Baseline:
@@ -72,10 +80,11 @@ def read(name: str, folder: Path = FOLDER) -> Baseline:
             raise UserError(f"no baseline in {folder}", hint=f"make one with `llmc baseline save {name} DENSE_RUN`")
         raise unknown("baseline", name, known)
     file = folder / f"{name}.json"
+    way = "save the baseline again with --overwrite"
     try:
-        return Baseline(**json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, TypeError, OSError) as error:
-        raise UserError(f"{file} can't be read: {error}", hint="save the baseline again with --overwrite") from None
+        return _FORM.validate_python(json_object(file, at_most=LONGEST, hint=way))
+    except ValidationError as error:
+        raise UserError(f"{file} can't be read: {first_fault(error, 'the file')}", hint=way) from None
 
 
 def names(folder: Path = FOLDER) -> Sequence[str]:

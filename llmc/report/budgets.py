@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from llmc.errors import UserError
 from llmc.evaluate.intervals import cluster_mean
+from llmc.evaluate.run_forms import first_fault
 from llmc.evaluate.verdict import CODES, decide_limit
 from llmc.evaluate.wording import WORDS
+from llmc.reading.json_text import json_object
 from llmc.report.comparison import Row
 from llmc.report.joined import Joined
 from llmc.report.plain import Said, not_compared, plain_row
@@ -29,7 +31,7 @@ class Bench(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     machine: str
-    metrics: dict[str, list[float]] = Field(description="name to one number a repeat")
+    metrics: dict[str, list[Annotated[float, Field(ge=0)]]] = Field(description="name to one number a repeat")
     session: str | None = Field(default=None, description="the same for all models of one `llmc bench`")
     kernels: str | None = None
     dtype: str | None = None
@@ -41,9 +43,9 @@ def load_bench(run: Run) -> Bench | None:
     if not path.is_file():
         return None
     try:
-        return Bench.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, ValidationError) as error:
-        raise UserError(f"{path} is no record of timings: {str(error).splitlines()[0]}") from None
+        return Bench.model_validate(json_object(path))
+    except ValidationError as error:
+        raise UserError(f"{path} is no record of timings: {first_fault(error, 'the file')}") from None
 
 
 def comparable_benches(joined: Joined) -> tuple[Bench, Bench] | str:

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from llmc.evaluate.run_forms import PANEL_SHARES, TaskResult
 from llmc.report.comparison import Divergence, Health, Matrix, RunFacts
 from llmc.report.joined import Joined
 from llmc.report.pairs import TaskPair, divergences
 from llmc.report.rows import noise_flip_rate
-from llmc.report.runs import PANEL_SHARES, Run, TaskResult
+from llmc.report.runs import Run
 
 _CDF_POINTS = 60
 

@@ -11,6 +11,7 @@ from scipy import stats
 
 from llmc.evaluate.collapse import AnswerState, collapse_reason
 from llmc.evaluate.paired import Difference, paired_difference
+from llmc.evaluate.run_forms import MetricFacts, TaskResult
 from llmc.evaluate.units import RATIO, Unit
 from llmc.report.pairs import (
     Level,
@@ -23,7 +24,7 @@ from llmc.report.pairs import (
     share_scale,
 )
 from llmc.report.policy import Policy
-from llmc.report.runs import MetricFacts, Run, TaskResult
+from llmc.report.runs import Run
 
 _SHORT = 4
 """An answer of less than a quarter of dense's length counts as silence in the trust suite …"""

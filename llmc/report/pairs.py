@@ -15,10 +15,11 @@ from llmc.evaluate.estimate import Estimate, Range
 from llmc.evaluate.gaps import upright
 from llmc.evaluate.intervals import cluster_mean, share_interval
 from llmc.evaluate.paired import Difference, paired_difference
+from llmc.evaluate.run_forms import MetricFacts, TaskResult
 from llmc.evaluate.task import SHARE, Channel
 from llmc.evaluate.units import RATIO, Unit
 from llmc.report.policy import CompareSection
-from llmc.report.runs import MetricFacts, Run, TaskResult
+from llmc.report.runs import Run
 from llmc.report.samples import Samples
 
 NATS = "nats_per_token"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,11 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from llmc.errors import UserError
+from llmc.errors import UserError, quoted
+from llmc.reading.toml_file import toml_document
 from llmc.report.policy import Policy
 from llmc.report.toml_lines import Path as KeyPath
 from llmc.report.toml_lines import key_lines
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,15 +44,7 @@ def load_policy(path: Path | None) -> PolicyFile:
     """
     if path is None:
         return PolicyFile(policy=Policy())
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UserError(f"the policy {path} can't be read: {reason}") from None
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path}: {error}", hint="see https://toml.io for the form") from None
+    text, data = toml_document(path, f"the policy {path}")
     lines = key_lines(text)
     try:
         policy = Policy.model_validate(data)
@@ -100,8 +87,8 @@ def _reason(loc: KeyPath, error: ErrorDetails) -> str:
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
     if key == "confidence":
-        return f"confidence {error['input']!r} must lie between 0.5 and 1, as 0.95"
-    return f"{_dotted(loc)} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+        return f"confidence {quoted(error['input'])} must lie between 0.5 and 1, as 0.95"
+    return f"{_dotted(loc)} = {quoted(error['input'])}: {error['msg'][0].lower()}{error['msg'][1:]}"
 
 
 def _dotted(loc: KeyPath) -> str:

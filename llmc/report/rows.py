@@ -13,6 +13,7 @@ from llmc.evaluate.estimate import Estimate
 from llmc.evaluate.intervals import cluster_sums
 from llmc.evaluate.mcnemar import mcnemar_mid_p, sign_flip_p
 from llmc.evaluate.paired import Difference
+from llmc.evaluate.run_forms import MetricFacts
 from llmc.evaluate.units import RATIO, shown, shown_edges
 from llmc.evaluate.verdict import CODES, Verdict, settle
 from llmc.evaluate.wording import ORDER, Word, counts, estimate, points, sentence, too_little, word_of
@@ -20,7 +21,6 @@ from llmc.report.comparison import Change, Outcome, Row, Score
 from llmc.report.joined import Joined
 from llmc.report.policy import Rule, Tolerance, Waiver
 from llmc.report.policy_file import PolicyFile
-from llmc.report.runs import MetricFacts
 from llmc.report.subjects import Asked, Found, Subject, asked_of, gather, subjects
 
 _WORST = 5

@@ -2,165 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
-from llmc.errors import UserError
-from llmc.evaluate.estimate import Range
-from llmc.evaluate.task import Channel, Metric
+from llmc.errors import UserError, quoted
+from llmc.evaluate.run_forms import Manifest, Results, first_fault
+from llmc.reading.json_text import json_object
 from llmc.report.samples import Samples, load_samples
 
 SCHEMA = 1
-
-
-class _Form(BaseModel):
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False, protected_namespaces=())
-
-
-class ModelFacts(_Form):
-    """Which model answered."""
-
-    id: str
-    sha256: str | None = None
-    bytes_on_disk: int | None = Field(default=None, gt=0)
-    n_parameters: int | None = Field(default=None, gt=0)
-    dtype: str | None = None
-    label: str | None = None
-
-
-class TaskFacts(_Form):
-    """What makes two runs of a task the same questions, asked and marked the same way."""
-
-    suite: str
-    version: int
-    mode: str | None = None
-    scorer: str | None = None
-    prompts_sha256: str | None = None
-    items_sha256: str | None = None
-    n: int | None = None
-
-
-class Manifest(_Form):
-    """RUN/manifest.json. Keys that are not named here are kept and shown, not judged."""
-
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False, protected_namespaces=(), extra="allow")
-
-    schema_: Literal[1] = Field(alias="schema")
-    complete: bool
-    model: ModelFacts
-    compression: dict[str, Any] | None = None
-    suites: list[str] = []
-    tasks: dict[str, TaskFacts]
-    mode: str = "fixed"
-    scale: str | None = None
-    seed: int | None = None
-    limit: int | None = None
-    backend: str | None = None
-    batch_tokens: int | None = None
-    template: str | None = None
-    tokenizer_sha256: str | None = None
-    decoding: dict[str, Any] = {}
-    packages: dict[str, Any] = {}
-    machine: dict[str, Any] | str | None = None
-    seconds: float | None = None
-    command: list[str] = []
-
-
-class MetricFacts(_Form):
-    """One metric of one task, as its evaluation summed it up."""
-
-    value: float | None
-    stderr: float | None = None
-    ci95: tuple[float, float] | None = None
-    n: int = 0
-    direction: Literal["higher", "lower"] = "higher"
-    chance: float | None = None
-    kind: Literal["proportion", "mean", "gap", "statistic"] = "mean"
-    range: Range | None = None
-    """What values are possible; runs of before llmc wrote it have none."""
-    channel: Channel | None = None
-
-    @property
-    def possible(self) -> Range:
-        """The least and the greatest value, as far as the run or the kind says; None: open."""
-        return Metric(kind=self.kind, range=self.range).possible
-
-    @property
-    def share(self) -> float | None:
-        """What a value is divided by to become a share: 1, or 100 where it ends there; None on an open scale."""
-        least, greatest = self.possible
-        if least is None or greatest is None:
-            return None
-        return 100.0 if greatest == 100.0 else 1.0
-
-    @property
-    def largest_change(self) -> float | None:
-        """The most that two runs can differ by; None where that has no end. Of a gap the sizes are compared."""
-        least, greatest = self.possible
-        if least is None or greatest is None:
-            return None
-        return max(abs(least), abs(greatest)) if self.kind == "gap" else greatest - least
-
-
-class Panel(_Form):
-    """Shares of answers that are no answers."""
-
-    n: int = 0
-    empty: float | None = None
-    unparsed: float | None = None
-    refused: float | None = None
-    overflowed: float | None = None
-    truncated: float | None = None
-    repetitive: float | None = None
-    collapsed: float | None = None
-
-
-PANEL_SHARES = ("empty", "unparsed", "refused", "overflowed", "truncated", "repetitive")
-
-
-class JudgeFacts(_Form):
-    """Which revision of a judge gave its marks."""
-
-    revision: str
-
-
-class TaskResult(_Form):
-    """One task's results."""
-
-    suite: str
-    dimension: str | None = None
-    version: int
-    primary: str
-    metrics: dict[str, MetricFacts]
-    panel: Panel = Panel()
-    judges: dict[str, JudgeFacts] = {}
-    """Who gave the metrics called JUDGE.NAME."""
-    collapsed: bool = False
-    notes: list[str] = []
-    options: dict[str, float] | None = None
-
-
-class DimensionResult(_Form):
-    """One trust dimension's published score, 0 to 100."""
-
-    score: float | None
-    tasks: list[str] = []
-    benign: bool = False
-    """Measured beside the dimensions and no part of trust."""
-
-
-class Results(_Form):
-    """RUN/results.json."""
-
-    schema_: Literal[1] = Field(alias="schema")
-    tasks: dict[str, TaskResult]
-    dimensions: dict[str, DimensionResult] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,22 +87,12 @@ def load_run(path: Path) -> Run:
 
 def _read(path: Path, form: type[Any]) -> Any:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing", hint="give the folder that `llmc eval --out` wrote") from None
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path} can't be read: {error}") from None
-    if isinstance(data, dict) and data.get("schema") not in (None, SCHEMA):
-        raise UserError(
-            f"{path} has schema {data['schema']!r}, this llmc reads {SCHEMA}", hint="evaluate again, or update llmc"
-        )
-    try:
+        data = json_object(path, hint="give the folder that `llmc eval --out` wrote")
+        if data.get("schema") not in (None, SCHEMA):
+            raise UserError(
+                f"{path} has schema {quoted(data['schema'])}, this llmc reads {SCHEMA}",
+                hint="evaluate again, or update llmc",
+            )
         return form.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise UserError(f"{path}: {where}: {first['msg'].lower()}", hint="evaluate again, or update llmc") from None
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number that JSON knows")
+        raise UserError(f"{path}: {first_fault(error, 'the file')}", hint="evaluate again, or update llmc") from None

@@ -13,7 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmc.errors import UserError
+from llmc.errors import UserError, quoted
+from llmc.evaluate.run_forms import check_sample
+from llmc.reading.bounded import open_plain
+from llmc.reading.json_text import json_value
 
 FLAGS = ("empty", "unparsed", "refused", "overflowed", "truncated", "repetitive")
 Floats = NDArray[np.float64]
@@ -83,11 +86,9 @@ class _Columns:
 
     def add(self, line: dict[str, Any], offset: int) -> None:
         row = len(self.ids)
-        name = line["id"]
-        if not isinstance(name, str) or not name:
-            raise ValueError(f"id {name!r} is not a text")
+        name = check_sample(line)["id"]
         if name in self.rows:
-            raise ValueError(f"id {name!r} comes twice")
+            raise ValueError(f"id {quoted(name)} comes twice")
         self.ids.append(name)
         self.rows[name] = row
         self.clusters.append(line.get("cluster") or name)
@@ -110,8 +111,6 @@ class _Columns:
     def _add_marks(self, marks: dict[str, Any], row: int) -> None:
         for metric, mark in marks.items():
             column = self.marks.setdefault(metric, [math.nan] * row)
-            if mark is not None and (not isinstance(mark, int | float) or not math.isfinite(mark)):
-                raise ValueError(f"mark {metric!r} is {mark!r}, not a number or null")
             column.append(math.nan if mark is None else float(mark))
         for column in self.marks.values():
             if len(column) == row:
@@ -152,21 +151,16 @@ class _Columns:
 def load_samples(path: Path) -> Samples:
     """The columns of a samples file; a `UserError` names the file and line of what is wrong."""
     columns = _Columns(path)
-    decoder = json.JSONDecoder(parse_constant=_refuse)
     n_line, offset = 0, 0
-    try:
-        with path.open("rb") as file:
-            for raw in file:
-                n_line += 1
-                if raw.strip():
-                    columns.add(decoder.decode(raw.decode("utf-8")), offset)
-                offset += len(raw)
-    except OSError as error:
-        raise UserError(f"{path} can't be read: {error.strerror}") from None
-    except KeyError as error:
-        raise UserError(f"{path}:{n_line}: an item without {error}") from None
-    except (ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}:{n_line}: {error}", hint="the file is damaged: evaluate again") from None
+    with open_plain(path) as file:
+        for raw in file:
+            n_line += 1
+            if raw.strip():
+                try:
+                    columns.add(json_value(raw.decode("utf-8")), offset)
+                except ValueError as error:
+                    raise UserError(f"{path}:{n_line}: {error}", hint="the file is damaged: evaluate again") from None
+            offset += len(raw)
     return columns.finish()
 
 
@@ -184,7 +178,3 @@ def _bytes(text: str) -> bytes:
 
 def _number(value: Any) -> float:
     return math.nan if value is None else float(value)
-
-
-def _refuse(name: str) -> float:
-    raise ValueError(f"{name} is no number that JSON knows")

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from llmc.errors import UserError
 from llmc.evaluate.paired import Difference, mean_of_differences
+from llmc.evaluate.run_forms import TaskResult
 from llmc.evaluate.units import Unit, margin_in
 from llmc.evaluate.verdict import Evidence
 from llmc.report.joined import Joined
 from llmc.report.pairs import TaskPair
 from llmc.report.policy import Level, Override, Rule, Tolerance
-from llmc.report.runs import TaskResult
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from llmc.data.rows import json_rows, table_rows, whole_text
 from llmc.errors import UserError
 from llmc.evaluate.task import TaskContext
+from llmc.reading.rows import json_rows, table_rows, whole_text
 
 logger = logging.getLogger(__name__)
 

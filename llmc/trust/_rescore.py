@@ -12,6 +12,7 @@ from llmc.evaluate.panel import flags_of
 from llmc.evaluate.runner import Asked, margin, summary
 from llmc.evaluate.task import Answer, Item, Marked, TaskContext
 from llmc.trust._dimension import TrustTask
+from llmc.trust._scorer_option import check_scorer
 
 
 class Rescored(NamedTuple):
@@ -22,7 +23,8 @@ class Rescored(NamedTuple):
 
 
 def context(manifest: Mapping[str, Any], *, scorer: str, data_root: Path | None) -> TaskContext:
-    """The context of a finished run, but for the scorer."""
+    """The context of a finished run, but for the scorer. Raises `UserError` for a name in it that nothing reads."""
+    check_scorer(scorer)
     return TaskContext(
         scale=manifest["scale"],
         mode=manifest["mode"],

@@ -11,7 +11,7 @@ from torch import Tensor
 from llmc.compress._method import Compressed, Factors
 from llmc.compress.formats._format import Stored, Value
 from llmc.errors import UserError
-from llmc.models.factored import RANKS
+from llmc.reading.quantization import RANKS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmc.data.rows import text_lines
 from llmc.errors import UserError
+from llmc.reading.rows import text_lines
 
 RUDE = ("awful", "disgusting", "dumb", "hate", "horrible", "idiot", "moron", "nasty", "pathetic", "stupid", "ugly")
 """Rude words that are no slurs."""
