@@ -14,7 +14,7 @@ from llmc.commands._resolve import EMBEDDED, resolve
 from llmc.commands._stop import saying
 from llmc.compress._job import check_out
 from llmc.compress._job import compress as run_job
-from llmc.compress._journal import Journal
+from llmc.compress._journal import blocks_kept
 from llmc.compress._manifest import Manifest
 from llmc.compress._method import Balances, Method, Needs
 from llmc.compress._plan import Job, plan
@@ -60,6 +60,7 @@ def make_job(
     overwrite: bool,
     max_shard_gb: float,
     check: bool = True,
+    verify: bool = False,
     command: list[str] | None,
 ) -> Job:
     """The job that the command line describes, with its calibration tokens drawn."""
@@ -80,6 +81,7 @@ def make_job(
         dtype=output_dtype(dtype),
         device=pick_device(device),
         resume=resume,
+        verify=verify,
         overwrite=overwrite,
         max_shard_bytes=int(max_shard_gb * 1e9),
         check=check,
@@ -126,9 +128,7 @@ def run(job: Job, *, dry_run: bool, as_json: bool = False) -> Manifest | None:
 
 
 def _kept(out: Path) -> str:
-    journal = Journal(out, {})
-    journal.load()
-    n = journal.n_done
+    n = blocks_kept(out)
     return f"{n} finished block{' is' if n == 1 else 's are'} kept in {out}"
 
 

@@ -120,7 +120,7 @@ def _job(pipeline: Pipeline, variant: Variant, out: Path) -> Job:
         pipeline.model, out, variant.method, variant.recipe, variant.settings,
         calibration=pipeline.calibration, samples=pipeline.samples, seq_len=pipeline.seq_len,
         seed=pipeline.asking.seed, format_name=pipeline.format_name, device=pipeline.asking.device, dtype="auto",
-        resume=out.exists(), overwrite=False, max_shard_gb=5.0, command=list(pipeline.command) or None,
+        resume=out.exists(), verify=True, overwrite=False, max_shard_gb=5.0, command=list(pipeline.command) or None,
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import shutil
 import time
 from typing import Any
@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 from llmc.compress import _manifest as manifest
-from llmc.compress._account import account_of, stored_dtype
+from llmc.compress._account import account_of
 from llmc.compress._finish import copy_companions, final_config
+from llmc.compress._finished import begin_again, fingerprint, finished, write_manifest
 from llmc.compress._journal import Journal
 from llmc.compress._loadable import check_written
 from llmc.compress._plan import Job, Plan, plan
-from llmc.compress._recipe import as_stage
 from llmc.compress._trial import try_small_copy
 from llmc.compress._verify import check_blocks
 from llmc.compress._walk import Progress, Walk
@@ -25,6 +25,8 @@ from llmc.errors import UserError
 from llmc.files import check_place
 from llmc.models.folder import companions
 from llmc.models.skeleton import Skeleton
+
+logger = logging.getLogger(__name__)
 
 TOKENS_PER_BATCH = 2048
 """Calibration tokens that go through a block at once: enough to fill the matrix units, and few enough that malloc
@@ -52,18 +54,23 @@ def _silent(done: int, total: int, doing: str) -> None:
 def compress_untried(job: Job, skeleton: Skeleton, planned: Plan, progress: Progress = _silent) -> manifest.Manifest:
     """`compress` without checking the output directory and without trying a small copy first."""
     start = time.perf_counter()
-    if job.resume and (job.out / manifest.NAME).exists() and not (job.out / WORK).exists():
-        return _finished(job, planned, skeleton)
+    again = job.resume and (job.out / manifest.NAME).exists()
+    if again and (account := finished(job, planned, skeleton)) is not None:
+        shutil.rmtree(job.out / WORK, ignore_errors=True)  # where a kill came before that
+        return account
     check_place(job.out, _needed(job, planned))
     _make_room(job)
     writer = ShardWriter(job.out, job.max_shard_bytes)
-    journal = Journal(job.out, _fingerprint(job, planned, skeleton))
-    journal.load()
+    journal = Journal(job.out, fingerprint(job, planned, skeleton))
+    if (lost := journal.load(calibrated=job.calibration is not None)) is not None:
+        logger.warning("%s: %s: compression starts over", job.out, lost)
+    if again:
+        begin_again(job.out)
     walk = Walk(
         skeleton, job.stages, planned.format, writer, journal, dtype=job.dtype, device=job.device, hear=job.hear
     )
     walk.run(_batches(job), progress)
-    index = writer.join()
+    index = writer.join(journal)
     stored = {name: Stored(**{**s, "shape": tuple(s["shape"])}) for name, s in journal.stored.items()}
     config = final_config(job, planned.format, stored, skeleton)
     if job.check:
@@ -75,7 +82,7 @@ def compress_untried(job: Job, skeleton: Skeleton, planned: Plan, progress: Prog
     with disk_errors(job.out):
         copy_companions(job.model, job.out)
         write_json(job.out / "config.json", config)
-        write_json(job.out / manifest.NAME, account.model_dump())
+        account = write_manifest(account, job, journal)
     writer.clean()
     return account
 
@@ -124,29 +131,6 @@ def _ours(name: str, written: set[str]) -> bool:
     return shard or plain in {WORK, manifest.NAME, "config.json", *written}
 
 
-def _finished(job: Job, planned: Plan, skeleton: Skeleton) -> manifest.Manifest:
-    """The manifest of the finished directory; a `UserError` if another job than this one made it."""
-    account = manifest.read_manifest(job.out)
-    stages = [as_stage(method) for method in job.stages]
-    made = {
-        "model": (account.source.sha256, skeleton.checkpoint.sha256),
-        "method or settings": (account.stages, json.loads(json.dumps(stages))),
-        "calibration": (
-            account.calibration and account.calibration.tokens_sha256,
-            job.calibration and job.calibration.sha256,
-        ),
-        "format": (account.format, planned.format.name),
-        "dtype": (account.dtype, stored_dtype(job, skeleton)),
-    }
-    for what, (then, now) in made.items():
-        if then != now:
-            raise UserError(
-                f"{job.out} is finished, and was made with another {what}",
-                hint="choose another --out, or start anew with --overwrite",
-            )
-    return account
-
-
 def _make_room(job: Job) -> None:
     with disk_errors(job.out):
         if job.overwrite and job.out.exists():
@@ -179,16 +163,3 @@ def _batches(job: Job) -> list[torch.Tensor]:
     tokens = job.calibration.tokens
     size = max(1, TOKENS_PER_BATCH // tokens.shape[1])
     return [tokens[i : i + size] for i in range(0, len(tokens), size)]
-
-
-def _fingerprint(job: Job, planned: Plan, skeleton: Skeleton) -> dict[str, Any]:
-    """Everything that decides the bytes of the result."""
-    return {
-        "model": skeleton.checkpoint.sha256,
-        "stages": [as_stage(method) for method in job.stages],
-        "calibration": None if job.calibration is None else job.calibration.sha256,
-        "format": planned.format.name,
-        "dtype": str(job.dtype),
-        "compute_dtype": str(planned.compute_dtype),
-        "device": job.device,
-    }

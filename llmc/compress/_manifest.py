@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from llmc.checksums import FileFacts, seal_holds, sealed
 from llmc.errors import UserError
 
 NAME = "llmc_manifest.json"
@@ -75,6 +76,8 @@ class Source(_Strict):
     architecture: str
     sha256: str
     dtype: str
+    files: dict[str, str] | None = None
+    """sha256 of what stood beside its weights, by name; None in manifests of before llmc kept checksums."""
 
 
 class CalibrationRecord(_Strict):
@@ -86,6 +89,13 @@ class CalibrationRecord(_Strict):
     seq_len: int
     seed: int
     tokens_sha256: str
+
+
+class WrittenFile(_Strict):
+    """One file as it was written."""
+
+    bytes: int
+    sha256: str
 
 
 class Manifest(_Strict):
@@ -105,6 +115,22 @@ class Manifest(_Strict):
     totals: Totals
     matrices: list[MatrixRecord]
     warnings: list[str]
+    max_shard_bytes: int | None = None
+    files: dict[str, WrittenFile] | None = None
+    """Every other file of the folder, by name; None in manifests of before llmc kept checksums."""
+    seal: str | None = None
+    """sha256 of all the other keys."""
+
+    def sealed(self) -> Manifest:
+        """The same with its seal, as it is written."""
+        return Manifest.model_validate(sealed(self.model_dump(mode="json")))
+
+    @property
+    def written(self) -> dict[str, FileFacts] | None:
+        """`files` as `llmc.checksums` reads them."""
+        if self.files is None:
+            return None
+        return {name: FileFacts(each.bytes, each.sha256) for name, each in self.files.items()}
 
 
 def packages() -> dict[str, str]:
@@ -137,9 +163,13 @@ def read_manifest(directory: str | Path) -> Manifest:
             hint="run its command again with --resume" if unfinished else "give a directory that llmc compress wrote",
         )
     try:
-        return Manifest.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        found = Manifest.model_validate(content)
     except (ValueError, ValidationError) as error:
         raise UserError(f"{path} is not a manifest of this version: {str(error).splitlines()[0]}") from error
+    if seal_holds(content) is False:
+        raise UserError(f"{path} has changed since it was written", hint="compress again, with --overwrite")
+    return found
 
 
 def mean_error(records: Sequence[MatrixRecord]) -> float | None:

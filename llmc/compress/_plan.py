@@ -41,6 +41,8 @@ class Job:
     dtype: torch.dtype | None = None
     device: str = "cpu"
     resume: bool = False
+    verify: bool = False
+    """Of a finished directory that is resumed, compare checksums too, not sizes alone."""
     overwrite: bool = False
     max_shard_bytes: int = 5_000_000_000
     command: list[str] | None = None
@@ -61,6 +63,8 @@ class Plan:
     compute_dtype: torch.dtype
     loading: Loading
     """What transformers' loader says of the source."""
+    config: dict[str, Any]
+    """What config.json will be, as far as shapes tell."""
 
 
 def compute_dtype(stored: torch.dtype, device: str) -> torch.dtype:
@@ -102,10 +106,12 @@ def plan(job: Job) -> tuple[Skeleton, Plan]:
     _check_length(skeleton, job)
     names = {live: packed_name(skeleton, fmt, live, found[live]) for live in stored}
     packed = {name: stored[live] for live, name in names.items() if name is not None}
-    check_planned(job, fmt, packed, skeleton, before, final_config(job, fmt, packed, skeleton))
+    config = final_config(job, fmt, packed, skeleton)
+    check_planned(job, fmt, packed, skeleton, before, config)
     return Skeleton(job.model, wanted), Plan(
-        format=fmt, matrices=stored, bytes_before=skeleton.checkpoint.n_bytes, compute_dtype=wanted, loading=before
-    )
+        format=fmt, matrices=stored, bytes_before=skeleton.checkpoint.n_bytes, compute_dtype=wanted, loading=before,
+        config=config,
+    )  # fmt: skip
 
 
 def _expected(stages: Sequence[Method], name: str, matrix: Matrix) -> Stored:

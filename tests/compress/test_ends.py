@@ -87,7 +87,7 @@ def llmc(tmp_path, command, out, *more):
 
 def test_resuming_another_run_is_refused(tmp_path, monkeypatch):
     save_tiny("llama", tmp_path / "dense")
-    monkeypatch.setattr(_writer.ShardWriter, "join", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(_writer.ShardWriter, "join", lambda self, kept: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         compress(job(tmp_path), quiet)
     with pytest.raises(UserError, match="another stages"):
@@ -175,7 +175,7 @@ def test_a_finished_run_of_another_command_is_not_taken_for_this_one(tmp_path, w
     before = weights(tmp_path / "out")
     if what == "model":
         save_tiny("llama", tmp_path / "dense", seed=1)
-    with pytest.raises(UserError, match=rf"finished, and was made with another {what}; .*--overwrite"):
+    with pytest.raises(UserError, match=rf"finished, and was made with another {what}.*; .*--overwrite"):
         compress(job(tmp_path, resume=True, **OTHERS[what]), quiet)
     assert weights(tmp_path / "out") == before
 

@@ -1,0 +1,129 @@
+"""A finished output directory: what its files are, whether they still are, and whose job made them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from llmc.checksums import described, not_as_written
+from llmc.compress import _manifest as manifest
+from llmc.compress._account import stored_dtype
+from llmc.compress._finish import copy_companions
+from llmc.compress._journal import Journal
+from llmc.compress._plan import Job, Plan
+from llmc.compress._recipe import as_stage
+from llmc.compress._writer import WORK, disk_errors, write_index, write_json
+from llmc.errors import UserError
+from llmc.models.checkpoint import INDEX
+from llmc.models.folder import companions
+from llmc.models.identity import arithmetic, code_sha256, small_files, versions, what_changed
+from llmc.models.skeleton import Skeleton
+
+logger = logging.getLogger(__name__)
+
+CODE = ("ops", "kernels", "models", "data", "compress")
+"""The subpackages that decide the bytes of a result."""
+
+
+def fingerprint(job: Job, planned: Plan, skeleton: Skeleton) -> dict[str, Any]:
+    """Everything that decides the bytes of the result, by the names that a person is told."""
+    return {
+        "model": skeleton.checkpoint.sha256,
+        "files": small_files(job.model),
+        **_settings(job, planned),
+        "dtype": str(job.dtype),
+        "compute_dtype": str(planned.compute_dtype),
+        "device": job.device,
+        "versions": versions(),
+        "code of llmc": code_sha256(CODE),
+        "arithmetic": arithmetic(job.device) if _sums(job) else {},
+    }
+
+
+def _settings(job: Job, planned: Plan) -> dict[str, Any]:
+    return {
+        "stages": [as_stage(method) for method in job.stages],
+        "calibration": None if job.calibration is None else job.calibration.sha256,
+        "format": planned.format.name,
+        "--max-shard-gb": job.max_shard_bytes / 1e9,
+    }
+
+
+def _sums(job: Job) -> bool:
+    """Whether the machine's order of sums can show: not where each weight is rounded or dropped by itself."""
+    return job.calibration is not None or any(method.kind == "low-rank" for method in job.stages)
+
+
+def write_manifest(account: manifest.Manifest, job: Job, journal: Journal) -> manifest.Manifest:
+    """Writes the manifest as the folder's last file, with the facts of all the others; gives it back as written."""
+    names = [path.as_posix() for path in companions(job.model)]
+    names += ["config.json", *journal.shards, *([INDEX] if len(journal.shards) > 1 else [])]
+    files = {k: manifest.WrittenFile(**v) for k, v in described(job.out, names, journal.shards).items()}
+    whole = account.model_copy(update={"files": files}).sealed()
+    write_json(job.out / manifest.NAME, whole.model_dump(mode="json"))
+    return whole
+
+
+def finished(job: Job, planned: Plan, skeleton: Skeleton) -> manifest.Manifest | None:
+    """The manifest of a directory that holds all that this job writes; None where weights have to be made again.
+
+    Sizes are compared, and with `job.verify` checksums; small files that are not as they were written are put back.
+    Raises `UserError` if another job than this one made the directory.
+    """
+    try:
+        account = manifest.read_manifest(job.out)
+    except UserError:
+        if (job.out / WORK).is_dir():  # killed between the manifest and the tidying: the journal tells the rest
+            return None
+        raise
+    _refuse_another(job, planned, skeleton, account)
+    wrong = not_as_written(job.out, account.written or {}, contents=job.verify)
+    for name in wrong:
+        logger.warning("%s/%s %s: it is made again", job.out, name, wrong[name])
+    if not wrong:
+        return account
+    if any(name.endswith(".safetensors") for name in wrong):
+        return None
+    with disk_errors(job.out):
+        if not wrong.keys() <= {INDEX, "config.json"}:
+            copy_companions(job.model, job.out)
+        if "config.json" in wrong:
+            write_json(job.out / "config.json", planned.config)
+        if INDEX in wrong:
+            write_index(job.out, [name for name in account.written or () if name.endswith(".safetensors")])
+    return None if not_as_written(job.out, account.written or {}) else account
+
+
+def begin_again(directory: Path) -> None:
+    """Takes from a finished directory what makes it one, so that a kill leaves an unfinished one."""
+    with disk_errors(directory):
+        for name in (manifest.NAME, "config.json"):
+            (directory / name).unlink(missing_ok=True)
+
+
+def _refuse_another(job: Job, planned: Plan, skeleton: Skeleton, account: manifest.Manifest) -> None:
+    now = {
+        "model": skeleton.checkpoint.sha256,
+        "method or settings": json.loads(json.dumps([as_stage(method) for method in job.stages])),
+        "calibration": job.calibration and job.calibration.sha256,
+        "format": planned.format.name,
+        "dtype": stored_dtype(job, skeleton),
+        "files": small_files(job.model),
+        "--max-shard-gb": job.max_shard_bytes / 1e9,
+    }
+    then = {
+        "model": account.source.sha256,
+        "method or settings": account.stages,
+        "calibration": account.calibration and account.calibration.tokens_sha256,
+        "format": account.format,
+        "dtype": account.dtype,
+        "files": now["files"] if account.source.files is None else account.source.files,
+        "--max-shard-gb": now["--max-shard-gb"] if account.max_shard_bytes is None else account.max_shard_bytes / 1e9,
+    }
+    if (changed := what_changed(then, now)) is not None:
+        raise UserError(
+            f"{job.out} is finished, and was made with another {changed}",
+            hint="choose another --out, or start anew with --overwrite",
+        )
