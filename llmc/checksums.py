@@ -73,9 +73,9 @@ def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def seal_holds(content: Mapping[str, Any]) -> bool | None:
-    """Whether what was read is what was sealed; None where there is no seal."""
+    """Whether what was read is what was sealed; None where nothing ever was: no seal, and no list of files."""
     if content.get(SEAL) is None:
-        return None
+        return False if content.get("files") is not None else None
     return bool(content[SEAL] == _digest({key: value for key, value in content.items() if key != SEAL}))
 
 

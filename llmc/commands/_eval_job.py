@@ -24,14 +24,16 @@ from llmc.evaluate.encoding import Encoder, window_of
 from llmc.evaluate.endings import end_texts, end_tokens
 from llmc.evaluate.engine import BATCH_TOKENS, Engine
 from llmc.evaluate.estimate import Estimate
+from llmc.evaluate.identity import CODE, answers_sha256, task_files
 from llmc.evaluate.judge import Judge, judged
-from llmc.evaluate.provenance import compression_of, machine, model_facts, packages, tokenizer_sha256
+from llmc.evaluate.provenance import machine, model_facts, packages, tokenizer_sha256
 from llmc.evaluate.run import Run, RunWriter
 from llmc.evaluate.runner import Asked, described, expected_bytes, gather, perform
 from llmc.evaluate.task import Task, TaskContext
 from llmc.files import check_place
 from llmc.kernels.fast_linear import computes_bfloat16_natively
 from llmc.models.config import decoder_config
+from llmc.models.identity import code_sha256
 from llmc.models.load import load_model, load_tokenizer, pick_device, quiet
 from llmc.offline import network
 
@@ -171,8 +173,7 @@ def _manifest(job: EvalJob, ready: Prepared, model: Any) -> dict[str, Any]:
     """What the run is, as its directory keeps it."""
     others = ready.others
     return {
-        "model": model_facts(ready.directory, model, job.label or _hub_name(job.model)),
-        "compression": compression_of(ready.directory),
+        **model_facts(ready.directory, model, job.label or _hub_name(job.model)),
         "suites": sorted({*job.suites, *({foreign.SUITE} if others else set())}),
         "tasks": {each.task.name: described(each, ready.ctx) for each in ready.asked},
         "skipped": ready.skipped,
@@ -181,14 +182,19 @@ def _manifest(job: EvalJob, ready: Prepared, model: Any) -> dict[str, Any]:
         "seed": job.seed,
         "limit": job.limit,
         "backend": job.backend,
+        "backend_args": {name: str(value) for name, value in (job.backend_args or {}).items()},
+        "dtype": str(ready.dtype),
         "kernels": job.kernels if job.backend == "engine" else None,
         "batch_tokens": job.batch_tokens if job.backend == "engine" else None,
         **_chat_facts(job, ready.ctx, ready.tokenizer, foreign_too=bool(others)),
         "tokenizer_sha256": tokenizer_sha256(ready.tokenizer),
         "decoding": DECODING,
         "lm_eval_tasks": list(others),
+        "task_folders": task_files(job.task_folders) if others else {},
+        "dense_run": answers_sha256(job.dense_run) if job.dense_run is not None else None,
         "judges": {judge.name: revision for judge, revision in ready.judges.items()},
         "packages": packages(),
+        "code_sha256": code_sha256(CODE),
         "machine": machine(ready.device),
         "seconds": None,
         "command": list(job.command or []),

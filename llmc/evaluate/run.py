@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from llmc.checksums import SEAL, FileFacts, described, not_as_written, same_file, seal_holds, sealed
 from llmc.errors import UserError
+from llmc.evaluate.identity import identity_of, seal_of
 from llmc.evaluate.journal import Journal
 from llmc.files import check_place, replace_text
+from llmc.models.identity import what_changed
+
+logger = logging.getLogger(__name__)
 
 SCHEMA = 1
-IDENTITY = (
-    "model", "suites", "lm_eval_tasks", "judges", "mode", "scale", "seed", "limit", "backend", "kernels",
-    "batch_tokens", "template", "chat", "tokenizer_sha256", "decoding", "tasks",
-)  # fmt: skip
-"""What must be equal for a run to go on where another one stopped, what a user has chosen first."""
+ADDED = ("model_files", "task_folders", "dense_run", "backend_args", "dtype")
+"""What manifests of before llmc kept checksums don't say."""
 
 
 class Run:
@@ -24,11 +28,15 @@ class Run:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.manifest = _read(self.path / "manifest.json", f"{path} is not a run directory")
+        self.manifest = _read_manifest(self.path, f"{path} is not a run directory")
         if self.manifest.get("schema") != SCHEMA:
             raise UserError(f"{path} has schema {self.manifest.get('schema')}, this version reads {SCHEMA}")
         if not self.manifest.get("complete"):
             raise UserError(f"{path} is unfinished", hint="run the same command with --resume")
+        wrong = not_as_written(self.path, written_files(self.manifest), contents=False)
+        for name in wrong:
+            raise UserError(f"{path} is damaged: {name} {wrong[name]}", hint="evaluate again, with --resume")
+        self._check("results.json")
         self.results = _read(self.path / "results.json", f"{path} has lost its results")
 
     @property
@@ -38,6 +46,7 @@ class Run:
 
     def samples(self, task: str) -> Iterator[dict[str, Any]]:
         """The lines of a task, one an item, sorted by id."""
+        self._check(samples_path(Path(), task).as_posix())
         with samples_path(self.path, task).open(encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
                 try:
@@ -45,6 +54,14 @@ class Run:
                 except ValueError as error:
                     where = f"{samples_path(self.path, task)}:{number}"
                     raise UserError(f"{where}: {error}", hint="the file is damaged: evaluate again") from error
+
+    def _check(self, name: str) -> None:
+        """Raises `UserError` for a file that has changed since the manifest was written."""
+        facts = written_files(self.manifest).get(name)
+        if facts is not None and not same_file(self.path / name, facts):
+            raise UserError(
+                f"{self.path / name} has changed since it was written", hint="evaluate again, with --resume"
+            )
 
 
 class RunWriter:
@@ -68,29 +85,48 @@ class RunWriter:
             self.resumed = True
         check_place(self.path)
         self._journal: Journal | None = None
+        self._seal = ""
+        self._tasks: set[str] = set()
 
-    @property
+    @cached_property
     def complete(self) -> bool:
-        """Whether the directory holds a finished run already."""
-        return self.resumed and bool(_read(self.path / "manifest.json", "unreadable manifest").get("complete"))
+        """Whether the directory holds a finished run already, with all its files as they were written."""
+        if not self.resumed:
+            return False
+        before = self._before()
+        if not before.get("complete"):
+            return False
+        wrong = not_as_written(self.path, written_files(before))
+        for name in wrong:
+            logger.warning("%s/%s %s: everything is asked again", self.path, name, wrong[name])
+        return not wrong
 
     @property
     def journal(self) -> Journal:
         """The answers so far."""
         if self._journal is None:
-            self._journal = Journal(self.path / "journal.jsonl")
+            self._journal = Journal(self.path / "journal.jsonl", self._seal)
         return self._journal
 
     def begin(self, manifest: Mapping[str, Any]) -> None:
         """Record what this run is; where an earlier one is continued, both must be the same."""
         self.check(manifest)
+        self._seal = seal_of(json.loads(_dump(manifest)))
         self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.path / "manifest.json", {**manifest, "schema": SCHEMA, "complete": False})
+        write_json(self.path / "manifest.json", sealed({**manifest, "schema": SCHEMA, "complete": False}))
+
+    def _before(self) -> dict[str, Any]:
+        """The manifest of the run that is continued."""
+        return _read_manifest(self.path, f"{self.path} has an unreadable manifest")
 
     def check(self, manifest: Mapping[str, Any]) -> None:
         """Raises `UserError` if the directory holds the run of another model, other tasks or other settings."""
         if self.resumed:
-            before = _read(self.path / "manifest.json", "unreadable manifest")
+            before = self._before()
+            if SEAL not in before and not before.get("complete"):
+                raise UserError(
+                    f"{self.path} was begun by an older llmc, which kept no checksums", hint="give another --out"
+                )
             now = json.loads(_dump(manifest))
             # What lm-eval's tasks asked is known only after they have run; their names are compared instead.
             before["tasks"] = {
@@ -98,13 +134,15 @@ class RunWriter:
                 for name, task in before.get("tasks", {}).items()
                 if name not in (now.get("lm_eval_tasks") or ())
             }
-            for name in IDENTITY:
-                if before.get(name) != now.get(name):
-                    raise UserError(
-                        f"{self.path} was begun with another {name} ({_short(before.get(name))}, "
-                        f"not {_short(now.get(name))})",
-                        hint="repeat the command it was begun with, or give another --out",
-                    )
+            done = bool(before.get("complete"))
+            old, new = identity_of(before, finished=done), identity_of(now, finished=done)
+            if done:  # a run of before llmc wrote these down
+                new |= {name: None for name in ADDED if name not in before}
+            if (changed := what_changed(old, new)) is not None:
+                raise UserError(
+                    f"{self.path} was begun with another {changed}",
+                    hint="repeat the command it was begun with, or give another --out",
+                )
 
     def write_samples(self, task: str, lines: Iterable[Mapping[str, Any]]) -> None:
         """The lines of a task, sorted by id."""
@@ -112,11 +150,14 @@ class RunWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         ordered = sorted(lines, key=lambda line: str(line["id"]))
         replace_text(path, "".join(_dump(line, indent=None) + "\n" for line in ordered))
+        self._tasks.add(task)
 
     def finish(self, manifest: Mapping[str, Any], results: Mapping[str, Any]) -> None:
         """Write the results, mark the run as complete, and drop the journal, which the samples replace."""
         write_json(self.path / "results.json", {**results, "schema": SCHEMA})
-        write_json(self.path / "manifest.json", {**manifest, "schema": SCHEMA, "complete": True})
+        names = ["results.json", *(samples_path(Path(), task).as_posix() for task in self._tasks)]
+        whole = {**manifest, "schema": SCHEMA, "complete": True, "files": described(self.path, names)}
+        write_json(self.path / "manifest.json", sealed(whole))
         self.journal.remove()
 
 
@@ -134,6 +175,22 @@ def _dump(content: Mapping[str, Any], indent: int | None = 1) -> str:
     return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=indent, sort_keys=indent is not None)
 
 
+def written_files(manifest: Mapping[str, Any]) -> dict[str, FileFacts]:
+    """What a finished run's manifest says of its files, by name; nothing in runs of before llmc kept checksums."""
+    return {
+        name: FileFacts(int(each["bytes"]), str(each["sha256"])) for name, each in manifest.get("files", {}).items()
+    }
+
+
+def _read_manifest(run: Path, otherwise: str) -> dict[str, Any]:
+    manifest = _read(run / "manifest.json", otherwise)
+    if seal_holds(manifest) is False:
+        raise UserError(
+            f"{run / 'manifest.json'} has changed since it was written", hint="evaluate again, with another --out"
+        )
+    return manifest
+
+
 def _read(path: Path, otherwise: str) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -144,10 +201,3 @@ def _read(path: Path, otherwise: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(otherwise, hint=f"{path} holds no JSON object")
     return content
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, dict) and "sha256" in value:
-        return f"{value.get('id')}, sha256 {str(value['sha256'])[:12]}"
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "…"

@@ -18,6 +18,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from llmc.checksums import file_sha256
 from llmc.errors import UserError
 
 INDEX = "model.safetensors.index.json"
@@ -103,9 +104,13 @@ class Checkpoint:
         """One hash over the weight files' hashes, in the order of their names."""
         total = hashlib.sha256()
         for shard in sorted(self.shards):
-            with shard.open("rb") as file:
-                total.update(_digest(file))
+            total.update(bytes.fromhex(self.shard_sha256[shard.name]))
         return total.hexdigest()
+
+    @cached_property
+    def shard_sha256(self) -> dict[str, str]:
+        """The hash of each weight file by its name."""
+        return {shard.name: file_sha256(shard) for shard in self.shards}
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
         """The tensors called `names`, copied out of their shards in their stored dtype."""
@@ -119,13 +124,6 @@ class Checkpoint:
                 for name in wanted:
                     found[name] = file.get_tensor(name).clone()
         return found
-
-
-def _digest(file: Any) -> bytes:
-    digest = hashlib.sha256()
-    while chunk := file.read(1 << 22):
-        digest.update(chunk)
-    return digest.digest()
 
 
 def _read_json(path: Path) -> Mapping[str, Any]:

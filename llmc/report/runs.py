@@ -11,6 +11,7 @@ from typing import Any, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from llmc.checksums import FileFacts, not_as_written, seal_holds
 from llmc.errors import UserError
 from llmc.evaluate.estimate import Range
 from llmc.evaluate.task import Channel, Metric
@@ -46,6 +47,13 @@ class TaskFacts(_Form):
     n: int | None = None
 
 
+class WrittenFile(_Form):
+    """One file as it was written."""
+
+    bytes: int
+    sha256: str
+
+
 class Manifest(_Form):
     """RUN/manifest.json. Keys that are not named here are kept and shown, not judged."""
 
@@ -70,6 +78,8 @@ class Manifest(_Form):
     machine: dict[str, Any] | str | None = None
     seconds: float | None = None
     command: list[str] = []
+    files: dict[str, WrittenFile] | None = None
+    """The results and samples as they were written; None in runs of before llmc kept checksums."""
 
 
 class MetricFacts(_Form):
@@ -217,9 +227,13 @@ def load_run(path: Path) -> Run:
     if not path.is_dir():
         raise UserError(f"{path} is not a run directory", hint="give the folder that `llmc eval --out` wrote")
     manifest = _read(path / "manifest.json", Manifest)
-    results = _read(path / "results.json", Results)
     if not manifest.complete:
         raise UserError(f"{path} is not complete", hint="finish it with `llmc eval … --resume`")
+    written = {name: FileFacts(each.bytes, each.sha256) for name, each in (manifest.files or {}).items()}
+    wrong = not_as_written(path, written)
+    for name in wrong:
+        raise UserError(f"{path}: {name} {wrong[name]}", hint="evaluate again, with --resume")
+    results = _read(path / "results.json", Results)
     for name, task in results.tasks.items():
         if name not in manifest.tasks:
             raise UserError(f"{path}/results.json: task {name!r} is not in manifest.json")
@@ -241,6 +255,8 @@ def _read(path: Path, form: type[Any]) -> Any:
         raise UserError(
             f"{path} has schema {data['schema']!r}, this llmc reads {SCHEMA}", hint="evaluate again, or update llmc"
         )
+    if isinstance(data, dict) and seal_holds(data) is False:
+        raise UserError(f"{path} has changed since it was written", hint="evaluate again")
     try:
         return form.model_validate(data)
     except ValidationError as error:

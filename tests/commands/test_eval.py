@@ -141,7 +141,7 @@ def test_a_damaged_line_of_the_dense_run_is_named(model, tmp_path, capsys):
     samples.write_text(samples.read_text().replace('{"id"', '{"id', 1))
     more = ("--tasks", "factoid_qa", "--dense-run", str(tmp_path / "dense"), "--judge", "dense-likelihood")
     assert evaluate(model, tmp_path / "run", *more) == 2
-    assert "factoid_qa.jsonl:1" in capsys.readouterr().err
+    assert "factoid_qa.jsonl has 2,348 bytes" in (said := capsys.readouterr().err) and "evaluate again" in said
 
 
 class _Template:
