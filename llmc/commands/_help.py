@@ -7,7 +7,20 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-ORDER = ("demo", "compress", "eval", "compare", "gate", "run", "inspect", "bench", "rescore", "methods", "tasks")
+ORDER = (
+    "demo",
+    "compress",
+    "eval",
+    "compare",
+    "gate",
+    "run",
+    "inspect",
+    "verify",
+    "bench",
+    "rescore",
+    "methods",
+    "tasks",
+)
 """Commands from first steps to special cases; those not named here follow."""
 
 

@@ -81,6 +81,13 @@ class Manifest(_Form):
     files: dict[str, WrittenFile] | None = None
     """The results and samples as they were written; None in runs of before llmc kept checksums."""
 
+    @property
+    def written(self) -> dict[str, FileFacts] | None:
+        """`files` as `llmc.checksums` reads them."""
+        if self.files is None:
+            return None
+        return {name: FileFacts(each.bytes, each.sha256) for name, each in self.files.items()}
+
 
 class MetricFacts(_Form):
     """One metric of one task, as its evaluation summed it up."""
@@ -226,11 +233,10 @@ def load_run(path: Path) -> Run:
     """The run in a directory; a `UserError` names the file and key where it is not one, or is not complete."""
     if not path.is_dir():
         raise UserError(f"{path} is not a run directory", hint="give the folder that `llmc eval --out` wrote")
-    manifest = _read(path / "manifest.json", Manifest)
+    manifest = run_manifest(path)
     if not manifest.complete:
         raise UserError(f"{path} is not complete", hint="finish it with `llmc eval … --resume`")
-    written = {name: FileFacts(each.bytes, each.sha256) for name, each in (manifest.files or {}).items()}
-    wrong = not_as_written(path, written)
+    wrong = not_as_written(path, manifest.written or {})
     for name in wrong:
         raise UserError(f"{path}: {name} {wrong[name]}", hint="evaluate again, with --resume")
     results = _read(path / "results.json", Results)
@@ -242,6 +248,12 @@ def load_run(path: Path) -> Run:
         if not (path / "samples" / sample_file_name(name)).is_file():
             raise UserError(f"{path}/samples/{sample_file_name(name)} is missing")
     return Run(path=path, manifest=manifest, results=results)
+
+
+def run_manifest(path: Path) -> Manifest:
+    """The manifest in a run directory, complete or not."""
+    found: Manifest = _read(path / "manifest.json", Manifest)
+    return found
 
 
 def _read(path: Path, form: type[Any]) -> Any:
