@@ -18,7 +18,7 @@ from llmc.ops.product import by_onednn
 
 COMPUTING = ("torch", "transformers", "safetensors", "compressed-tensors", "numpy", "tokenizers")
 """Packages that take part in every number."""
-NAMING_THEMSELVES = ("files", "versions", "arithmetic")
+NAMING_THEMSELVES = ("files", "model_files", "versions", "arithmetic")
 """Parts of an identity whose entries say what they are."""
 
 
