@@ -22,6 +22,7 @@ from llmc.compress._recipe import build, methods, read_recipe
 from llmc.data.calibration import Calibration, calibrate, check_source
 from llmc.data.hub_text import PINNED
 from llmc.errors import UserError
+from llmc.folders.exchange import pending
 from llmc.models.config import decoder_config
 from llmc.models.layout import output_dtype
 from llmc.models.load import load_tokenizer, pick_device, quiet
@@ -126,6 +127,8 @@ def run(job: Job, *, dry_run: bool, as_json: bool = False) -> Manifest | None:
 
 
 def _kept(out: Path) -> str:
+    beside = pending(out)
+    out = out if beside is None else beside[0]
     journal = Journal(out, {})
     journal.load()
     n = journal.n_done

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import shutil
 import time
+from contextlib import closing
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,13 +21,19 @@ from llmc.compress._recipe import as_stage
 from llmc.compress._trial import try_small_copy
 from llmc.compress._verify import check_blocks
 from llmc.compress._walk import Progress, Walk
-from llmc.compress._writer import WORK, ShardWriter, disk_errors, write_json
+from llmc.compress._writer import SHARDS, WORK, WORKING, ShardWriter, disk_errors, write_json
 from llmc.compress.formats._format import Stored
 from llmc.errors import UserError
 from llmc.files import check_place
+from llmc.folders.exchange import pending
+from llmc.folders.foreign import refuse_foreign
+from llmc.folders.marker import NAME, Kind, Marker, job_id, new_marker
+from llmc.folders.output import Output, State, look, refuse_writer
+from llmc.folders.place import check_out as check_place_of
 from llmc.models.folder import companions
 from llmc.models.skeleton import Skeleton
 
+KIND: Kind = "compress"
 TOKENS_PER_BATCH = 2048
 """Calibration tokens that go through a block at once: enough to fill the matrix units, and few enough that malloc
 reuses a block's activations (4096 tokens of width 2048 in float32 took a fifth longer)."""
@@ -51,11 +59,27 @@ def _silent(done: int, total: int, doing: str) -> None:
 
 def compress_untried(job: Job, skeleton: Skeleton, planned: Plan, progress: Progress = _silent) -> manifest.Manifest:
     """`compress` without checking the output directory and without trying a small copy first."""
-    start = time.perf_counter()
-    if job.resume and (job.out / manifest.NAME).exists() and not (job.out / WORK).exists():
-        return _finished(job, planned, skeleton)
+    if look(job.out, KIND)[0] is State.UNMARKED:
+        return _finished(job, planned, skeleton)  # of an llmc that did not mark its folders: read and left as it is
     check_place(job.out, _needed(job, planned))
-    _make_room(job)
+    marker = new_marker(KIND, job_id(_fingerprint(job, planned, skeleton)), writes=WORKING)
+    output = Output(job.out, marker, partial(_admit, job), resume=job.resume, overwrite=job.overwrite)
+    with disk_errors(job.out):
+        output.__enter__()
+    with closing(output):
+        job = dataclasses.replace(job, out=output.folder)
+        if (job.out / manifest.NAME).exists():  # the last file that is written
+            account = _finished(job, planned, skeleton)
+        else:
+            account = _made(job, skeleton, planned, progress, output)
+        with disk_errors(job.out):
+            output.drop(WORKING)
+            output.finish(untold=[manifest.NAME])
+    return account
+
+
+def _made(job: Job, skeleton: Skeleton, planned: Plan, progress: Progress, output: Output) -> manifest.Manifest:
+    start = time.perf_counter()
     writer = ShardWriter(job.out, job.max_shard_bytes)
     journal = Journal(job.out, _fingerprint(job, planned, skeleton))
     journal.load()
@@ -63,6 +87,7 @@ def compress_untried(job: Job, skeleton: Skeleton, planned: Plan, progress: Prog
         skeleton, job.stages, planned.format, writer, journal, dtype=job.dtype, device=job.device, hear=job.hear
     )
     walk.run(_batches(job), progress)
+    output.will_write([*SHARDS, "config.json", manifest.NAME, *(str(path) for path in companions(job.model))])
     index = writer.join()
     stored = {name: Stored(**{**s, "shape": tuple(s["shape"])}) for name, s in journal.stored.items()}
     config = final_config(job, planned.format, stored, skeleton)
@@ -76,7 +101,6 @@ def compress_untried(job: Job, skeleton: Skeleton, planned: Plan, progress: Prog
         copy_companions(job.model, job.out)
         write_json(job.out / "config.json", config)
         write_json(job.out / manifest.NAME, account.model_dump())
-    writer.clean()
     return account
 
 
@@ -94,34 +118,45 @@ def _check(job: Job, planned: Plan, journal: Journal, stored: dict[str, Stored],
 
 def check_out(job: Job) -> None:
     """Raises `UserError` unless the output directory is new, ours to go on with, or ours to replace."""
-    if job.out.resolve() == job.model.resolve():
-        raise UserError("--out is the model itself", hint="choose another directory")
+    check_place_of(job.out, {"the model": job.model})
     if job.resume and job.overwrite:
         raise UserError("--resume and --overwrite exclude each other", hint="give one of them")
-    if job.out.exists() and not job.out.is_dir():
-        raise UserError(f"{job.out} is a file", hint="choose another --out")
-    if not job.out.exists() or not any(job.out.iterdir()):
-        return
-    begun, finished = (job.out / WORK).is_dir(), (job.out / manifest.NAME).exists()
-    if not begun and not finished:
-        raise UserError(f"{job.out} holds something that llmc did not make", hint="choose another --out")
-    written = {path.parts[0] for path in companions(job.model)} if job.overwrite else set()
-    if job.overwrite and (others := sorted(p.name for p in job.out.iterdir() if not _ours(p.name, written))):
+    _admit(job, *look(job.out, KIND))
+    refuse_writer(job.out)
+
+
+def _admit(job: Job, state: State, marker: Marker | None) -> None:
+    """Raises `UserError` where the job does not take its output directory as it is."""
+    out = job.out
+    if state is State.UNMARKED:
+        _admit_unmarked(job)
+    elif marker is not None and state is State.BEGUN:
+        if not job.resume and not job.overwrite:
+            raise UserError(f"{out} holds an unfinished run", hint="go on with --resume, or use --overwrite")
+        refuse_foreign(out, marker, option="--resume" if job.resume else "--overwrite")
+    elif marker is not None and job.overwrite:
+        refuse_foreign(out, marker, option="--overwrite")
+    elif marker is not None and not job.resume:
+        raise UserError(f"{out} exists and is not empty", hint="use --overwrite to replace it")
+
+
+def _admit_unmarked(job: Job) -> None:
+    """Of folders without a marker only a finished one is taken, by `--resume`, which reads it and changes nothing."""
+    out = job.out
+    if (out / WORK / "journal.json").is_file() or (out / WORK / "parts").is_dir():
         raise UserError(
-            f"{job.out} holds {others[0]} as well, which llmc did not write and --overwrite would remove",
+            f"{out} holds what an llmc left half-made that did not mark its folders yet",
+            hint="remove it or finish it with that version, or choose another --out",
+        )
+    if not (out / manifest.NAME).is_file():
+        raise UserError(f"{out} holds something that llmc did not make", hint="choose another --out")
+    if job.overwrite:
+        raise UserError(
+            f"{out} has no {NAME} that says what llmc wrote there, so --overwrite can't tell what is its own",
             hint="move it away or choose another --out",
         )
-    if not job.resume and not job.overwrite:
-        if begun:
-            raise UserError(f"{job.out} holds an unfinished run", hint="go on with --resume, or use --overwrite")
-        raise UserError(f"{job.out} exists and is not empty", hint="use --overwrite to replace it")
-
-
-def _ours(name: str, written: set[str]) -> bool:
-    """Whether a compression writes a file of this name, `written` being what it carries along."""
-    plain = name.removesuffix(".tmp")
-    shard = plain.startswith("model") and plain.endswith((".safetensors", ".safetensors.index.json"))
-    return shard or plain in {WORK, manifest.NAME, "config.json", *written}
+    if not job.resume:
+        raise UserError(f"{out} exists and is not empty", hint="choose another --out")
 
 
 def _finished(job: Job, planned: Plan, skeleton: Skeleton) -> manifest.Manifest:
@@ -147,13 +182,6 @@ def _finished(job: Job, planned: Plan, skeleton: Skeleton) -> manifest.Manifest:
     return account
 
 
-def _make_room(job: Job) -> None:
-    with disk_errors(job.out):
-        if job.overwrite and job.out.exists():
-            shutil.rmtree(job.out)
-        job.out.mkdir(parents=True, exist_ok=True)
-
-
 def check(job: Job) -> int:
     """The bytes that the job will need beyond what lies in its directory; a `UserError` for what would stop it."""
     check_out(job)
@@ -164,12 +192,14 @@ def check(job: Job) -> int:
 
 
 def _needed(job: Job, planned: Plan) -> int:
-    """About the bytes of the result, less those of what it replaces or goes on with."""
+    """About the bytes of the result, less those of what it goes on with."""
     bits = [s.bits for s in planned.matrices.values() if s.bits is not None]
     share = 1.0 if planned.format.name == "dense" or not bits else 0.5
-    there = 0
-    if (job.overwrite or job.resume) and job.out.exists():
-        there = sum(path.stat().st_size for path in job.out.rglob("*") if path.is_file())
+    there = 0  # an old result stays until the new one is whole
+    if job.resume:
+        waiting = pending(job.out)
+        begun = job.out if waiting is None else waiting[0]
+        there = sum(path.stat().st_size for path in begun.rglob("*") if path.is_file())
     return max(0, int(planned.bytes_before * share) - there)
 
 

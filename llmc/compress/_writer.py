@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 import struct
 from collections.abc import Iterator, Mapping
@@ -20,10 +19,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from llmc.errors import UserError
-from llmc.files import replace_text, whole_file
+from llmc.files import replace_text, whole_file, whole_path
 from llmc.models.checkpoint import INDEX, SINGLE
 
 WORK = ".llmc"
+WORKING = (
+    f"{WORK}/journal*", f"{WORK}/hidden-*.safetensors", f"{WORK}/output-*.safetensors",
+    f"{WORK}/parts/*-*.safetensors", f"{WORK}/parts/plan.json",
+)  # fmt: skip
+"""What a job under way writes, as patterns; whatever else lies in the folder is not its own."""
+SHARDS = (SINGLE, "model-*.safetensors", INDEX)
 
 
 @contextmanager
@@ -60,12 +65,9 @@ def write_json(path: Path, value: object) -> None:
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Writes one safetensors file, whole or not at all, and through to the disk."""
-    temporary = path.with_name(path.name + ".tmp")
     held = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(held, temporary, metadata={"format": "pt"})
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with whole_path(path) as temporary:
+        save_file(held, temporary, metadata={"format": "pt"})
 
 
 class ShardWriter:
@@ -121,10 +123,6 @@ class ShardWriter:
         if len(groups) == 1:
             return {SINGLE: groups[0]}
         return {f"model-{i:05d}-of-{len(groups):05d}.safetensors": group for i, group in enumerate(groups, 1)}
-
-    def clean(self) -> None:
-        """Removes the working files; the directory then holds the checkpoint alone."""
-        shutil.rmtree(self.directory / WORK, ignore_errors=True)
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:
