@@ -10,8 +10,15 @@ from typing import Any
 from llmc.errors import UserError
 from llmc.evaluate.journal import Journal
 from llmc.files import check_place, replace_text
+from llmc.folders.foreign import refuse_foreign
+from llmc.folders.marker import Kind, Marker, job_id, new_marker
+from llmc.folders.output import Output, State, look, refuse_writer
+from llmc.folders.place import check_out
 
+KIND: Kind = "eval"
 SCHEMA = 1
+FILES = ("manifest.json", "results.json", "journal*", "samples/*.jsonl", "samples/**/*.jsonl", "bench.json")
+"""What a run writes in its folder, as patterns."""
 IDENTITY = (
     "model", "suites", "lm_eval_tasks", "judges", "mode", "scale", "seed", "limit", "backend", "kernels",
     "batch_tokens", "template", "chat", "tokenizer_sha256", "decoding", "tasks",
@@ -55,19 +62,31 @@ class RunWriter:
 
     def __init__(self, path: str | Path, *, resume: bool = False) -> None:
         self.path = Path(path)
-        self.resumed = False
-        manifest = self.path / "manifest.json"
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"{path} is a file", hint="give another --out")
-        # A kill within the first write leaves a part of it, which is nobody's.
-        if self.path.exists() and any(each.suffix != ".tmp" for each in self.path.iterdir()):
-            if not manifest.exists():
-                raise UserError(f"{path} exists and is no run directory", hint="give another --out")
-            if not resume:
-                raise UserError(f"{path} holds a run already", hint="add --resume to go on, or give another --out")
-            self.resumed = True
+        self._resume = resume
+        check_out(self.path, {})
+        state, marker = look(self.path, KIND)
+        self._admit(state, marker)
+        refuse_writer(self.path)
+        self.resumed = (self.path / "manifest.json").exists()
         check_place(self.path)
         self._journal: Journal | None = None
+        self._output: Output | None = None
+
+    def _admit(self, state: State, marker: Marker | None) -> None:
+        """Raises `UserError` where a run can't be written to the folder, or gone on with there."""
+        if state is State.NEW:
+            return
+        if state is State.UNMARKED and not (self.path / "manifest.json").exists():
+            raise UserError(f"{self.path} exists and is no run directory", hint="give another --out")
+        if not self._resume:
+            raise UserError(f"{self.path} holds a run already", hint="add --resume to go on, or give another --out")
+        if state is State.UNMARKED and not _read(self.path / "manifest.json", "unreadable manifest").get("complete"):
+            raise UserError(
+                f"{self.path} holds a run that an llmc left half-made that did not mark its folders yet",
+                hint="finish it with that version, or give another --out",
+            )
+        if state is State.BEGUN and marker is not None:
+            refuse_foreign(self.path, marker, option="--resume")
 
     @property
     def complete(self) -> bool:
@@ -82,9 +101,17 @@ class RunWriter:
         return self._journal
 
     def begin(self, manifest: Mapping[str, Any]) -> None:
-        """Record what this run is; where an earlier one is continued, both must be the same."""
+        """Record what this run is; where an earlier one is continued, both must be the same.
+
+        From here to `finish` or `close` no other process can write in the folder.
+        """
         self.check(manifest)
-        self.path.mkdir(parents=True, exist_ok=True)
+        same = {name: value for name, value in manifest.items() if name in IDENTITY}
+        output = Output(self.path, new_marker(KIND, job_id(same), writes=FILES), self._admit, resume=self._resume)
+        self._output = output.__enter__()
+        if self._output.marker.finished:
+            self.close()
+            raise UserError(f"{self.path} was finished by another process meanwhile", hint="add --resume to read it")
         write_json(self.path / "manifest.json", {**manifest, "schema": SCHEMA, "complete": False})
 
     def check(self, manifest: Mapping[str, Any]) -> None:
@@ -118,6 +145,21 @@ class RunWriter:
         write_json(self.path / "results.json", {**results, "schema": SCHEMA})
         write_json(self.path / "manifest.json", {**manifest, "schema": SCHEMA, "complete": True})
         self.journal.remove()
+        if self._output is not None:
+            self._output.finish(untold=["manifest.json"])
+        self.close()
+
+    def settle(self) -> None:
+        """Tidies what a kill has left of a run that is complete: its journal, and a marker that says it is begun."""
+        if look(self.path, KIND)[0] is State.BEGUN:
+            with Output(self.path, new_marker(KIND, "", writes=FILES), self._admit, resume=True) as output:
+                self.journal.remove()
+                output.finish(untold=["manifest.json"])
+
+    def close(self) -> None:
+        """Let others write in the folder; what is there stays for `resume`."""
+        if self._output is not None:
+            self._output.close()
 
 
 def samples_path(run: Path, task: str) -> Path:

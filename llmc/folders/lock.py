@@ -32,22 +32,21 @@ logger = logging.getLogger(__name__)
 _NONE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTSUP}
 """What a file system without locks answers."""
 _held: dict[str, FolderLock] = {}
-"""The locks of this process by the folder's path. A lock that is asked for again here is shared."""
+"""The locks of this process by the folder's path. One that is asked for again here goes over to who asked last."""
 
 
 class FolderLock:
     """The right to write in one folder. Taken with `take`, given back with `release` or by the end of the process."""
 
     def __init__(self, folder: Path, descriptor: int) -> None:
-        self._path, self._descriptor, self._n = folder / LOCK, descriptor, 1
+        self._path, self._descriptor = folder / LOCK, descriptor
         self._key = os.path.realpath(folder)
 
     def release(self) -> None:
-        """Gives the folder back when the last who shares it has done so; leaves no file behind."""
-        self._n -= 1
-        if self._n:
-            return
-        self._forget()
+        """Gives the folder back, and leaves no file behind."""
+        if _held.get(self._key) is not self:
+            return  # given back, or gone over to another job of this process
+        del _held[self._key]
         with contextlib.suppress(OSError):
             if _is_at(self._descriptor, self._path):
                 self._path.unlink()
@@ -55,21 +54,22 @@ class FolderLock:
 
     def moved(self, folder: Path) -> None:
         """Says that the folder has another name now."""
-        self._forget()
+        if _held.get(self._key) is self:
+            del _held[self._key]
         self._path, self._key = folder / LOCK, os.path.realpath(folder)
         _held[self._key] = self
 
-    def _forget(self) -> None:
-        if _held.get(self._key) is self:
-            del _held[self._key]
+    def taken_over(self) -> FolderLock:
+        """The same lock for another job of this process, whose it is from now on."""
+        _held[self._key] = FolderLock(self._path.parent, self._descriptor)
+        return _held[self._key]
 
 
 def take(folder: Path) -> FolderLock:
     """The lock of an existing folder; a `UserError` says which process holds it."""
     key = os.path.realpath(folder)
     if key in _held:
-        _held[key]._n += 1
-        return _held[key]
+        return _held[key].taken_over()
     path = folder / LOCK
     while (descriptor := _try(folder, path)) is None:
         continue

@@ -131,7 +131,4 @@ def sha256_of(path: Path) -> str:
 
 def inventory(files: Mapping[str, Path], untold: frozenset[str]) -> dict[str, FileFacts]:
     """The facts of each file by its path in the folder; of those in `untold`, which hold times, none."""
-    return {
-        name: FileFacts() if name in untold else facts_of(path)
-        for name, path in sorted(files.items())
-    }
+    return {name: FileFacts() if name in untold else facts_of(path) for name, path in sorted(files.items())}
