@@ -10,6 +10,8 @@ from llmc.errors import UserError, disk_sentence
 
 TRIALS = int(os.environ.get("LLMC_CORRUPTIONS", "12"))
 """How many trials a test makes; the figures in docs/reliability-resume.md have more."""
+FOLDERS = (".llmc-folder.json", ".llmc-lock")
+"""What says whose folder it is and who writes there: no part of a result."""
 
 
 def killed(work, at):
@@ -53,7 +55,7 @@ def writes(work):
 
 def damage(folder, rng):
     """Damages one thing in the folder; says what. None where it holds no file."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != FOLDERS[1])
     if not files:
         return None
     # A name in ten files of one kind shouldn't hide the one journal.

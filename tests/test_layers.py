@@ -8,7 +8,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "llmc"
 LAYERS = [
-    {"errors", "catalog", "files", "offline", "_version", "checked_lines", "checksums", "findings"},
+    {"errors", "catalog", "files", "folders", "offline", "_version", "checked_lines", "checksums", "findings"},
     {"ops"},
     {"kernels"},
     {"models", "data"},

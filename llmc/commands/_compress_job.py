@@ -22,6 +22,8 @@ from llmc.compress._recipe import build, methods, read_recipe
 from llmc.data.calibration import Calibration, calibrate, check_source
 from llmc.data.hub_text import PINNED
 from llmc.errors import UserError
+from llmc.folders.exchange import pending
+from llmc.folders.place import check_out as check_out_place
 from llmc.models.config import decoder_config
 from llmc.models.layout import output_dtype
 from llmc.models.load import load_tokenizer, pick_device, quiet
@@ -69,6 +71,7 @@ def make_job(
     if max_shard_gb <= 0:
         raise UserError(f"--max-shard-gb must be above 0, got {max_shard_gb}")
     source = resolve(model)
+    check_out_place(out, {"the model": source, "the calibration text": text_file(calibration), "the recipe": recipe})
     with network(allowed=calibration in PINNED):  # naming one asks for it
         tokens = _calibration(source, model, stages, calibration, samples=samples, seq_len=seq_len, seed=seed)
     return Job(
@@ -87,6 +90,11 @@ def make_job(
         check=check,
         command=command,
     )
+
+
+def text_file(calibration: str | None) -> Path | None:
+    """The file that --calibration names; None for a text of another kind."""
+    return None if calibration in (None, "mini", "none", *PINNED) else Path(calibration)
 
 
 def _calibration(
@@ -128,6 +136,8 @@ def run(job: Job, *, dry_run: bool, as_json: bool = False) -> Manifest | None:
 
 
 def _kept(out: Path) -> str:
+    beside = pending(out)
+    out = out if beside is None else beside[0]
     n = blocks_kept(out)
     return f"{n} finished block{' is' if n == 1 else 's are'} kept in {out}"
 

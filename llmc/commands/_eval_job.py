@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +32,7 @@ from llmc.evaluate.run import Run, RunWriter
 from llmc.evaluate.runner import Asked, described, expected_bytes, gather, perform
 from llmc.evaluate.task import Task, TaskContext
 from llmc.files import check_place
+from llmc.folders.place import check_out
 from llmc.kernels.fast_linear import computes_bfloat16_natively
 from llmc.models.config import decoder_config
 from llmc.models.identity import code_sha256
@@ -73,15 +75,20 @@ def run(job: EvalJob, report: Report) -> dict[str, Any]:
 
 
 def _run(job: EvalJob, report: Report) -> dict[str, Any]:
-    started = time.monotonic()
     quiet()
-    writer = RunWriter(job.out, resume=job.resume)
+    with closing(RunWriter(job.out, resume=job.resume)) as writer:
+        return _write(job, writer, report)
+
+
+def _write(job: EvalJob, writer: RunWriter, report: Report) -> dict[str, Any]:
+    started = time.monotonic()
     ready = prepare(job, complete=writer.complete)
     backend, model = _backend(job, ready)
     ready = _in_window(job, ready, backend)
     manifest = _manifest(job, ready, model)
     if writer.complete:
         writer.check(manifest)
+        writer.settle()
         return Run(job.out).results
     writer.begin(manifest)
     if isinstance(backend, Engine):
@@ -125,6 +132,8 @@ def prepare(job: EvalJob, *, complete: bool = False) -> Prepared:
     _refuse_idle_options(job, chosen, others)
     dense = Run(job.dense_run) if job.dense_run is not None else None
     directory = resolve(job.model)
+    read = {"the data": job.data_root, "the dense run": job.dense_run}
+    check_out(job.out, {"the model": directory, **read, **{f"the tasks of {f}": f for f in job.task_folders}})
     tokenizer = load_tokenizer(directory)
     if job.backend != "engine" and frame_of(tokenizer).tail:
         raise UserError(
@@ -172,8 +181,9 @@ def _in_window(job: EvalJob, ready: Prepared, backend: Backend) -> Prepared:
 def _manifest(job: EvalJob, ready: Prepared, model: Any) -> dict[str, Any]:
     """What the run is, as its directory keeps it."""
     others = ready.others
+    facts = model_facts(ready.directory, model, job.label or _hub_name(job.model), known_as=job.known_as)
     return {
-        **model_facts(ready.directory, model, job.label or _hub_name(job.model)),
+        **facts,
         "suites": sorted({*job.suites, *({foreign.SUITE} if others else set())}),
         "tasks": {each.task.name: described(each, ready.ctx) for each in ready.asked},
         "skipped": ready.skipped,

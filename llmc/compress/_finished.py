@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from llmc.compress._finish import copy_companions
 from llmc.compress._journal import Journal
 from llmc.compress._plan import Job, Plan
 from llmc.compress._recipe import as_stage
-from llmc.compress._writer import WORK, disk_errors, write_index, write_json
+from llmc.compress._writer import WORK, write_index, write_json
 from llmc.errors import UserError
 from llmc.models.checkpoint import INDEX
 from llmc.models.folder import companions
@@ -66,41 +67,53 @@ def write_manifest(account: manifest.Manifest, job: Job, journal: Journal) -> ma
     return whole
 
 
-def finished(job: Job, planned: Plan, skeleton: Skeleton) -> manifest.Manifest | None:
-    """The manifest of a directory that holds all that this job writes; None where weights have to be made again.
-
-    Sizes are compared, and with `job.verify` checksums; small files that are not as they were written are put back.
-    Raises `UserError` if another job than this one made the directory.
-    """
+def damaged(directory: Path) -> bool:
+    """Whether the manifest of a job under way isn't what was written, so that the journal has to tell the rest."""
     try:
-        account = manifest.read_manifest(job.out)
+        manifest.read_manifest(directory)
     except UserError:
-        if (job.out / WORK).is_dir():  # killed between the manifest and the tidying: the journal tells the rest
-            return None
+        if (directory / WORK).is_dir():  # killed between the manifest and the tidying
+            return True
         raise
+    return False
+
+
+def finished(job: Job, planned: Plan, skeleton: Skeleton) -> tuple[manifest.Manifest, dict[str, str]]:
+    """The manifest of a finished directory, and what is wrong with its files, by name.
+
+    Sizes are compared, and with `job.verify` checksums. Raises `UserError` if another job than this one made it.
+    """
+    account = manifest.read_manifest(job.out)
     _refuse_another(job, planned, skeleton, account)
-    wrong = not_as_written(job.out, account.written or {}, contents=job.verify)
-    for name in wrong:
-        logger.warning("%s/%s %s: it is made again", job.out, name, wrong[name])
-    if not wrong:
-        return account
-    if any(name.endswith(".safetensors") for name in wrong):
-        return None
-    with disk_errors(job.out):
-        if not wrong.keys() <= {INDEX, "config.json"}:
-            copy_companions(job.model, job.out)
-        if "config.json" in wrong:
-            write_json(job.out / "config.json", planned.config)
-        if INDEX in wrong:
-            write_index(job.out, [name for name in account.written or () if name.endswith(".safetensors")])
-    return None if not_as_written(job.out, account.written or {}) else account
+    return account, not_as_written(job.out, account.written or {}, contents=job.verify)
+
+
+def refuse_wrong(directory: Path, wrong: Mapping[str, str]) -> None:
+    """Raises `UserError` for the first file of a directory that can't be mended."""
+    for name, said in wrong.items():
+        raise UserError(f"{directory} is damaged: {name} {said}", hint="compress again, with another --out")
+
+
+def put_back(job: Job, planned: Plan, account: manifest.Manifest, wrong: Mapping[str, str]) -> bool:
+    """Makes the small files anew that are not as they were written; False where weights have to be made again."""
+    for name, said in wrong.items():
+        logger.warning("%s/%s %s: it is made again", job.out, name, said)
+    shards = [name for name in account.written or () if name.endswith(".safetensors")]
+    if not wrong.keys().isdisjoint(shards):
+        return False
+    if not wrong.keys() <= {INDEX, "config.json"}:
+        copy_companions(job.model, job.out)
+    if "config.json" in wrong:
+        write_json(job.out / "config.json", planned.config)
+    if INDEX in wrong:
+        write_index(job.out, shards)
+    return not not_as_written(job.out, account.written or {})
 
 
 def begin_again(directory: Path) -> None:
-    """Takes from a finished directory what makes it one, so that a kill leaves an unfinished one."""
-    with disk_errors(directory):
-        for name in (manifest.NAME, "config.json"):
-            (directory / name).unlink(missing_ok=True)
+    """Takes away what makes a directory a finished one, so that a kill leaves an unfinished one."""
+    for name in (manifest.NAME, "config.json"):
+        (directory / name).unlink(missing_ok=True)
 
 
 def _refuse_another(job: Job, planned: Plan, skeleton: Skeleton, account: manifest.Manifest) -> None:

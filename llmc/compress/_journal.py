@@ -129,7 +129,7 @@ class Journal:
         self.parts, self.plan, self.shards = {}, None, {}
         with disk_errors(self._directory):
             if self._work.is_dir():
-                for pattern in ("hidden-*.safetensors*", "output-*.safetensors*", f"{LINES}*", f"{PARTS}/*"):
+                for pattern in ("hidden-*.safetensors", "output-*.safetensors", LINES, f"{PARTS}/*-*.safetensors"):
                     for path in self._work.glob(pattern):
                         path.unlink()
                 remove_shards(self._directory)

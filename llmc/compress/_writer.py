@@ -9,9 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
 import re
-import shutil
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,13 +21,19 @@ from torch import Tensor
 
 from llmc.checksums import FileFacts, facts_of
 from llmc.errors import UserError
-from llmc.files import replace_text, sync_folder, whole_file
+from llmc.files import replace_text, whole_file, whole_path
 from llmc.models.checkpoint import INDEX, SINGLE
 
 WORK = ".llmc"
 PARTS = "parts"
-SHARD = re.compile(r"model(-\d{5,}-of-\d{5,})?\.safetensors(\.index\.json)?(\.tmp)?")
-"""What `ShardWriter.join` writes into an output directory."""
+WORKING = (
+    f"{WORK}/journal*", f"{WORK}/hidden-*.safetensors", f"{WORK}/output-*.safetensors",
+    f"{WORK}/{PARTS}/*-*.safetensors",
+)  # fmt: skip
+"""What a job under way writes, as patterns; whatever else lies in the folder is not its own."""
+SHARDS = (SINGLE, "model-*.safetensors", INDEX)
+SHARD = re.compile(r"model(-\d{5,}-of-\d{5,})?\.safetensors(\.index\.json)?")
+"""The names of `SHARDS`, no others."""
 
 
 @contextmanager
@@ -66,15 +70,10 @@ def write_json(path: Path, value: object) -> None:
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> FileFacts:
     """Writes one safetensors file, whole or not at all, and through to the disk; gives back what was written."""
-    temporary = path.with_name(path.name + ".tmp")
     held = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(held, temporary, metadata={"format": "pt"})
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    facts = facts_of(temporary)
-    temporary.replace(path)
-    sync_folder(path.parent)
-    return facts
+    with whole_path(path) as temporary:
+        save_file(held, temporary, metadata={"format": "pt"})
+        return facts_of(temporary)
 
 
 def remove_shards(directory: Path) -> None:
@@ -164,10 +163,6 @@ class ShardWriter:
         if len(groups) == 1:
             return {SINGLE: groups[0]}
         return {f"model-{i:05d}-of-{len(groups):05d}.safetensors": group for i, group in enumerate(groups, 1)}
-
-    def clean(self) -> None:
-        """Removes the working files; the directory then holds the checkpoint alone."""
-        shutil.rmtree(self.directory / WORK, ignore_errors=True)
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:

@@ -24,11 +24,14 @@ class Journal:
     The tokens of answers that aren't finished lie beside it, in a file that is replaced as a whole.
     """
 
+    NAME = "journal.jsonl"
+    """The file in a run's folder."""
+
     def __init__(self, path: Path, seal: str = "") -> None:
         self.path = path
         self._seal = seal
         self._known: dict[str, Answer] = {}
-        self._beside = path.with_name(f"{path.stem}-begun.json")
+        self._beside = _beside(path)
         noted = read_lines(self._beside, seal).texts
         self._begun: dict[str, list[int]] = json.loads(noted[0]) if noted else {}
         lines = read_lines(path, seal)
@@ -59,10 +62,12 @@ class Journal:
         self._begun = {key: list(tokens) for key, tokens in under_way.items()}
         write_lines(self._beside, [json.dumps(self._begun)], self._seal)
 
-    def remove(self) -> None:
-        """Take the files away, when all that they hold is elsewhere."""
-        self.path.unlink(missing_ok=True)
-        self._beside.unlink(missing_ok=True)
+    @classmethod
+    def remove_from(cls, run: Path) -> None:
+        """Take a run's journal away, when all that it holds is elsewhere."""
+        path = run / cls.NAME
+        for each in (path, _beside(path)):
+            each.unlink(missing_ok=True)
 
     def store(self, batch: Sequence[tuple[str, Answer]]) -> None:
         """Append a batch and wait until it is on the disk."""
@@ -70,6 +75,10 @@ class Journal:
         append_line(self.path, text, self._n_lines + 1, self._seal)
         self._n_lines += 1
         self._known |= dict(batch)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.stem}-begun.json")
 
 
 def _compact(answer: Answer) -> dict[str, object]:

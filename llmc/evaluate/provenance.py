@@ -22,17 +22,19 @@ from llmc.ops.product import by_onednn
 PACKAGES = ("torch", "transformers", "lm_eval", "compressed-tensors", "tokenizers", "datasets", "numpy", "rouge-score")
 
 
-def model_facts(directory: Path, model: Any | None, label: str | None) -> dict[str, Any]:
+def model_facts(
+    directory: Path, model: Any | None, label: str | None, *, known_as: str | None = None
+) -> dict[str, Any]:
     """The manifest's keys about a checkpoint: name, hashes, size, and how it was compressed, if it was.
 
-    `model` is None where a backend holds it. Raises `UserError` for a compressed checkpoint that is not as it was
-    written.
+    `model` is None where a backend holds it; `known_as` stands for the folder where that is a passing one. Raises
+    `UserError` for a compressed checkpoint that is not as it was written.
     """
     checkpoint, compression = Checkpoint(directory), compression_of(directory)
     check_as_compressed(directory, compression, checkpoint.shard_sha256)
     return {
         "model": {
-            "id": str(directory),
+            "id": known_as or str(directory),
             "sha256": checkpoint.sha256,
             "bytes_on_disk": checkpoint.n_bytes,
             "n_parameters": None if model is None else n_parameters(model),

@@ -14,13 +14,20 @@ from llmc.errors import UserError
 from llmc.evaluate.identity import identity_of, seal_of
 from llmc.evaluate.journal import Journal
 from llmc.files import check_place, replace_text
+from llmc.folders.foreign import refuse_foreign
+from llmc.folders.marker import Kind, Marker, job_id, new_marker
+from llmc.folders.output import Output, State, look, refuse_writer
+from llmc.folders.place import check_out
 from llmc.models.identity import what_changed
 
 logger = logging.getLogger(__name__)
 
+KIND: Kind = "eval"
 SCHEMA = 1
 ADDED = ("model_files", "task_folders", "dense_run", "backend_args", "dtype")
 """What manifests of before llmc kept checksums don't say."""
+FILES = ("manifest.json", "results.json", "journal*", "samples/*.jsonl", "samples/**/*.jsonl", "bench.json")
+"""What a run writes in its folder, as patterns."""
 
 
 class Run:
@@ -72,47 +79,71 @@ class RunWriter:
 
     def __init__(self, path: str | Path, *, resume: bool = False) -> None:
         self.path = Path(path)
-        self.resumed = False
-        manifest = self.path / "manifest.json"
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"{path} is a file", hint="give another --out")
-        # A kill within the first write leaves a part of it, which is nobody's.
-        if self.path.exists() and any(each.suffix != ".tmp" for each in self.path.iterdir()):
-            if not manifest.exists():
-                raise UserError(f"{path} exists and is no run directory", hint="give another --out")
-            if not resume:
-                raise UserError(f"{path} holds a run already", hint="add --resume to go on, or give another --out")
-            self.resumed = True
+        self._resume = resume
+        check_out(self.path, {})
+        state, marker = look(self.path, KIND)
+        self._admit(state, marker)
+        refuse_writer(self.path)
+        self.resumed = (self.path / "manifest.json").exists()
         check_place(self.path)
         self._journal: Journal | None = None
         self._seal = ""
         self._tasks: set[str] = set()
+        self._output: Output | None = None
+
+    def _admit(self, state: State, marker: Marker | None) -> None:
+        """Raises `UserError` where a run can't be written to the folder, or gone on with there."""
+        if state is State.NEW:
+            return
+        if state is State.UNMARKED and not (self.path / "manifest.json").exists():
+            raise UserError(f"{self.path} exists and is no run directory", hint="give another --out")
+        if not self._resume:
+            raise UserError(f"{self.path} holds a run already", hint="add --resume to go on, or give another --out")
+        if state is State.UNMARKED and not _read(self.path / "manifest.json", "unreadable manifest").get("complete"):
+            raise UserError(
+                f"{self.path} holds a run that an llmc left half-made that did not mark its folders yet",
+                hint="finish it with that version, or give another --out",
+            )
+        if state is State.BEGUN and marker is not None:
+            refuse_foreign(self.path, marker, option="--resume")
 
     @cached_property
     def complete(self) -> bool:
         """Whether the directory holds a finished run already, with all its files as they were written."""
-        if not self.resumed:
+        return self.resumed and self._whole()
+
+    def _whole(self) -> bool:
+        if not (self.path / "manifest.json").exists():
             return False
         before = self._before()
-        if not before.get("complete"):
-            return False
-        wrong = not_as_written(self.path, written_files(before))
+        wrong = not_as_written(self.path, written_files(before)) if before.get("complete") else {}
         for name in wrong:
             logger.warning("%s/%s %s: everything is asked again", self.path, name, wrong[name])
-        return not wrong
+        return bool(before.get("complete")) and not wrong
 
     @property
     def journal(self) -> Journal:
         """The answers so far."""
         if self._journal is None:
-            self._journal = Journal(self.path / "journal.jsonl", self._seal)
+            self._journal = Journal(self.path / Journal.NAME, self._seal)
         return self._journal
 
     def begin(self, manifest: Mapping[str, Any]) -> None:
-        """Record what this run is; where an earlier one is continued, both must be the same."""
+        """Record what this run is; where an earlier one is continued, both must be the same.
+
+        From here to `finish` or `close` no other process can write in the folder.
+        """
         self.check(manifest)
         self._seal = seal_of(json.loads(_dump(manifest)))
-        self.path.mkdir(parents=True, exist_ok=True)
+        marker = new_marker(KIND, job_id(json.loads(_dump(identity_of(manifest)))), writes=FILES)
+        self._output = Output(self.path, marker, self._admit, resume=self._resume).__enter__()
+        if self._output.marker.finished:
+            if self._whole():
+                self.close()
+                raise UserError(
+                    f"{self.path} was finished by another process meanwhile", hint="add --resume to read it"
+                )
+            self._output.reopen()
         write_json(self.path / "manifest.json", sealed({**manifest, "schema": SCHEMA, "complete": False}))
 
     def _before(self) -> dict[str, Any]:
@@ -158,7 +189,22 @@ class RunWriter:
         names = ["results.json", *(samples_path(Path(), task).as_posix() for task in self._tasks)]
         whole = {**manifest, "schema": SCHEMA, "complete": True, "files": described(self.path, names)}
         write_json(self.path / "manifest.json", sealed(whole))
-        self.journal.remove()
+        Journal.remove_from(self.path)
+        if self._output is not None:
+            self._output.finish(untold=["manifest.json"])
+        self.close()
+
+    def settle(self) -> None:
+        """Tidies what a kill has left of a run that is complete: its journal, and a marker that says it is begun."""
+        if look(self.path, KIND)[0] is State.BEGUN:
+            with Output(self.path, new_marker(KIND, "", writes=FILES), self._admit, resume=True) as output:
+                Journal.remove_from(self.path)
+                output.finish(untold=["manifest.json"])
+
+    def close(self) -> None:
+        """Let others write in the folder; what is there stays for `resume`."""
+        if self._output is not None:
+            self._output.close()
 
 
 def samples_path(run: Path, task: str) -> Path:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from llmc.checksums import not_as_written
+from llmc.checksums import FileFacts, not_as_written
 from llmc.errors import UserError
 from llmc.findings import Finding
+from llmc.folders.marker import read_marker
 from llmc.report.comparison import Comparison
 from llmc.report.runs import load_run, run_manifest
 from llmc.report.write import ITEMS, JSON_FILE, MARKDOWN, PAGE
@@ -67,6 +68,11 @@ def check_report(path: Path) -> list[Finding]:
         found.append(Finding(JSON_FILE, True, f"{len(comparison.runs)} runs against {comparison.dense.label}"))
     except (OSError, ValidationError) as error:
         found.append(Finding(JSON_FILE, False, str(error).splitlines()[0]))
+    marker = read_marker(path)
+    for name, facts in ((marker and marker.files) or {}).items():
+        if facts.sha256 is not None and facts.size is not None:
+            wrong = not_as_written(path, {name: FileFacts(facts.size, facts.sha256)})
+            found.append(Finding(name, not wrong, wrong.get(name, "has the size and sha256 that were written")))
     return [*found, _stored_samples(path / ITEMS)]
 
 

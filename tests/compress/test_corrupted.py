@@ -14,7 +14,7 @@ from llmc.compress._writer import WORK
 from llmc.errors import UserError
 from llmc.models.tiny import save_tiny
 from tests.compress.jobs import job, quiet
-from tests.corrupting import TRIALS, contents, damage, killed, outcome, trials, writes
+from tests.corrupting import FOLDERS, TRIALS, contents, damage, killed, outcome, trials, writes
 
 logger = logging.getLogger(__name__)
 SHARDED = {"method": "gptq", "settings": {"bits": 4, "group_size": 32}, "max_shard_bytes": 60_000}
@@ -36,7 +36,7 @@ def whole(tmp_path_factory):
     made = {}
     for kind, options in KINDS.items():
         n_writes = writes(lambda kind=kind, options=options: compress(job(place, kind, **options), quiet))
-        made[kind] = contents(place / kind, without=[MANIFEST]), n_writes
+        made[kind] = contents(place / kind, without=[MANIFEST, *FOLDERS]), n_writes
     return place, made
 
 
@@ -56,7 +56,7 @@ def test_damage_after_a_kill_never_gives_other_bytes(kind, whole, tmp_path):
         _, refused = outcome(lambda again=again: compress(again, quiet))
         counted["finished" if lived else "killed", "refused" if refused else "same"] += 1
         if refused is None:
-            assert contents(tmp_path / out, without=[MANIFEST]) == expected, said
+            assert contents(tmp_path / out, without=[MANIFEST, *FOLDERS]) == expected, said
             assert all(finding.right for finding in check_checkpoint(tmp_path / out)), said
         shutil.rmtree(tmp_path / out)
     logger.info("%s: %s", kind, dict(counted))
@@ -120,14 +120,14 @@ def test_a_finished_folder_gets_back_what_is_missing(name, tmp_path, monkeypatch
     save_tiny("llama", tmp_path / "dense", num_hidden_layers=3)
     (tmp_path / "dense/generation_config.json").write_text('{"eos_token_id": 2}')
     compress(job(tmp_path, **SHARDED), quiet)
-    before = contents(tmp_path / "out", without=[MANIFEST])
+    before = contents(tmp_path / "out", without=[MANIFEST, *FOLDERS])
     shard = name == "shard"
     gone = min(path for path in (tmp_path / "out").glob("*.safetensors")) if shard else tmp_path / "out" / name
     gone.unlink()
     if not shard:  # what is small is put back without any work on the weights
         monkeypatch.setattr("llmc.compress._job.Walk", None)
     compress(job(tmp_path, resume=True, **SHARDED), quiet)
-    assert contents(tmp_path / "out", without=[MANIFEST]) == before
+    assert contents(tmp_path / "out", without=[MANIFEST, *FOLDERS]) == before
     assert all(finding.right for finding in check_checkpoint(tmp_path / "out"))
 
 

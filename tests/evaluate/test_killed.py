@@ -117,7 +117,7 @@ def test_a_finished_run_leaves_no_notes(tmp_path):
     journal.store([])
     journal.keep({"k": [1, 2]})
     assert len(list(tmp_path.iterdir())) == 2
-    journal.remove()
+    Journal.remove_from(tmp_path)
     assert not list(tmp_path.iterdir())
 
 

@@ -82,7 +82,7 @@ def content(path: Path) -> dict[str, bytes]:
 def test_a_run_killed_anywhere_ends_in_the_same_bytes(tmp_path):
     do(tmp_path / "whole")
     expected = content(tmp_path / "whole")
-    assert set(expected) == {"manifest.json", "results.json", "samples/toy/task.jsonl"}
+    assert set(expected) == {".llmc-folder.json", "manifest.json", "results.json", "samples/toy/task.jsonl"}
     for kill_after in (0, 1, 2, 4):
         path = tmp_path / str(kill_after)
         with pytest.raises(KeyboardInterrupt):
