@@ -162,7 +162,7 @@ def test_a_line_that_is_not_as_written_is_asked_again(tmp_path, caplog):
 def test_what_is_begun_by_an_older_llmc_is_refused(tmp_path):
     (tmp_path / "manifest.json").write_text(json.dumps({**MANIFEST, "schema": 1, "complete": False}))
     (tmp_path / "journal.jsonl").write_text('{"k": {"text": "yes"}}\n')
-    with pytest.raises(UserError, match=r"older llmc, which kept no checksums; give another --out"):
+    with pytest.raises(UserError, match=r"half-made.*; finish it with that version, or give another --out"):
         RunWriter(tmp_path, resume=True).begin(MANIFEST)
     assert (tmp_path / "journal.jsonl").read_text() == '{"k": {"text": "yes"}}\n'
 
