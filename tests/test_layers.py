@@ -8,7 +8,21 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "llmc"
 LAYERS = [
-    {"errors", "catalog", "files", "harmless", "offline", "reading", "stopping", "streams", "_version"},
+    {
+        "errors",
+        "catalog",
+        "checked_lines",
+        "checksums",
+        "files",
+        "findings",
+        "folders",
+        "harmless",
+        "offline",
+        "reading",
+        "stopping",
+        "streams",
+        "_version",
+    },
     {"ops"},
     {"kernels"},
     {"models", "data"},

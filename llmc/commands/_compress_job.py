@@ -13,7 +13,7 @@ from llmc.commands._say import say, say_json
 from llmc.commands._stop import saying
 from llmc.compress._job import check_out
 from llmc.compress._job import compress as run_job
-from llmc.compress._journal import Journal
+from llmc.compress._journal import blocks_kept
 from llmc.compress._manifest import Manifest
 from llmc.compress._method import Balances, Method, Needs
 from llmc.compress._plan import Job, Plan, plan
@@ -21,6 +21,8 @@ from llmc.compress._recipe import Recipe, build, methods, read_recipe
 from llmc.data.calibration import Calibration, calibrate, check_source
 from llmc.data.hub_text import PINNED
 from llmc.errors import UserError
+from llmc.folders.exchange import pending
+from llmc.folders.place import check_out as check_out_place
 from llmc.models.config import decoder_config
 from llmc.models.layout import output_dtype
 from llmc.models.load import load_tokenizer, pick_device, quiet
@@ -64,6 +66,7 @@ def make_job(
     max_shard_gb: float,
     check: bool = True,
     embeddings: int | None = None,
+    verify: bool = False,
     command: list[str] | None,
 ) -> Job:
     """The job that the command line describes, with its calibration tokens drawn."""
@@ -74,6 +77,7 @@ def make_job(
         raise UserError(f"--max-shard-gb must lie between {LEAST_SHARD_GB} and {MOST_SHARD_GB:,}, got {max_shard_gb}")
     check_seed(seed)
     source = resolve(model)
+    check_out_place(out, {"the model": source, "the calibration text": text_file(calibration), "the recipe": recipe})
     with network(allowed=calibration in PINNED):  # naming one asks for it
         tokens = _calibration(source, model, stages, calibration, samples=samples, seq_len=seq_len, seed=seed)
     return Job(
@@ -87,11 +91,17 @@ def make_job(
         embeddings=asked.embeddings,
         device=pick_device(device),
         resume=resume,
+        verify=verify,
         overwrite=overwrite,
         max_shard_bytes=int(max_shard_gb * 1e9),
         check=check,
         command=command,
     )
+
+
+def text_file(calibration: str | None) -> Path | None:
+    """The file that --calibration names; None for a text of another kind."""
+    return None if calibration is None or calibration in ("mini", "none", *PINNED) else Path(calibration)
 
 
 def _calibration(
@@ -133,9 +143,9 @@ def run(job: Job, *, dry_run: bool, as_json: bool = False) -> Manifest | None:
 
 
 def _kept(out: Path) -> str:
-    journal = Journal(out, {})
-    journal.load()
-    n = journal.n_done
+    beside = pending(out)
+    out = out if beside is None else beside[0]
+    n = blocks_kept(out)
     return f"{n} finished block{' is' if n == 1 else 's are'} kept in {out}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,14 +43,8 @@ def make(
     limit: int | None,
 ) -> Compared:
     """Runs the pipeline over the embedded model; an earlier demo in `out` is replaced or gone on with if asked."""
-    if overwrite and out.exists():
-        if not (out / "models").is_dir() or not (out / "runs").is_dir():
-            raise UserError(f"{out} was not made by llmc demo", hint="choose another --out")
-        if (other := _not_ours(out, [name for name, _, _ in variants])) is not None:
-            raise UserError(
-                f"--overwrite would remove {other}, which llmc demo did not make", hint="choose another --out"
-            )
-        shutil.rmtree(out)
+    if resume and overwrite:
+        raise UserError("--resume and --overwrite exclude each other", hint="give one of them")
     pipeline = Pipeline(
         model=EMBEDDED,
         out=out,
@@ -60,21 +53,11 @@ def make(
         samples=64,
         seq_len=256,
         resume=resume,
+        overwrite=overwrite,
+        kind="demo",
         command=["llmc", "demo", "--out", str(out)],
     )
     return perform(pipeline, lambda stage: say(f"llmc: {stage}", err=True))
-
-
-def _not_ours(out: Path, names: Sequence[str]) -> Path | None:
-    """Something in `out` that no demo writes: folders called models and runs may well be a person's own."""
-    known = {"models": set(names), "runs": {"dense", *names}}
-    for path in sorted(out.iterdir()):
-        if path.name in known:
-            if others := sorted({p.name for p in path.iterdir()} - known[path.name]):
-                return path / others[0]
-        elif path.name != "report":
-            return path
-    return None
 
 
 def rows_of(out: Path, names: Sequence[str]) -> list[Row]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,14 +25,17 @@ from llmc.evaluate.encoding import Encoder, window_of
 from llmc.evaluate.endings import end_texts, end_tokens
 from llmc.evaluate.engine import BATCH_TOKENS, Engine
 from llmc.evaluate.estimate import Estimate
+from llmc.evaluate.identity import CODE, answers_sha256, task_files
 from llmc.evaluate.judge import Judge, judged
-from llmc.evaluate.provenance import compression_of, machine, model_facts, packages, tokenizer_sha256
+from llmc.evaluate.provenance import machine, model_facts, packages, tokenizer_sha256
 from llmc.evaluate.run import Run, RunWriter
 from llmc.evaluate.runner import Asked, described, expected_bytes, gather, perform
 from llmc.evaluate.task import Task, TaskContext
 from llmc.files import check_place
+from llmc.folders.place import check_out
 from llmc.kernels.fast_linear import computes_bfloat16_natively
 from llmc.models.config import decoder_config
+from llmc.models.identity import code_sha256
 from llmc.models.load import load_model, load_tokenizer, pick_device, quiet
 from llmc.offline import network
 from llmc.trust._scorer_option import check_scorer
@@ -72,15 +76,20 @@ def run(job: EvalJob, report: Report) -> dict[str, Any]:
 
 
 def _run(job: EvalJob, report: Report) -> dict[str, Any]:
-    started = time.monotonic()
     quiet()
-    writer = RunWriter(job.out, resume=job.resume)
+    with closing(RunWriter(job.out, resume=job.resume)) as writer:
+        return _write(job, writer, report)
+
+
+def _write(job: EvalJob, writer: RunWriter, report: Report) -> dict[str, Any]:
+    started = time.monotonic()
     ready = prepare(job, complete=writer.complete)
     backend, model = _backend(job, ready)
     ready = _in_window(job, ready, backend)
     manifest = _manifest(job, ready, model)
     if writer.complete:
         writer.check(manifest)
+        writer.settle()
         return Run(job.out).results
     writer.begin(manifest)
     if isinstance(backend, Engine):
@@ -126,6 +135,8 @@ def prepare(job: EvalJob, *, complete: bool = False) -> Prepared:
         check_scorer(job.scorer)
     dense = Run(job.dense_run) if job.dense_run is not None else None
     directory = resolve(job.model)
+    read = {"the data": job.data_root, "the dense run": job.dense_run}
+    check_out(job.out, {"the model": directory, **read, **{f"the tasks of {f}": f for f in job.task_folders}})
     tokenizer = load_tokenizer(directory)
     if job.backend != "engine" and frame_of(tokenizer).tail:
         raise UserError(
@@ -173,9 +184,9 @@ def _in_window(job: EvalJob, ready: Prepared, backend: Backend) -> Prepared:
 def _manifest(job: EvalJob, ready: Prepared, model: Any) -> dict[str, Any]:
     """What the run is, as its directory keeps it."""
     others = ready.others
+    facts = model_facts(ready.directory, model, job.label or _hub_name(job.model), known_as=job.known_as)
     return {
-        "model": model_facts(ready.directory, model, job.label or _hub_name(job.model)),
-        "compression": compression_of(ready.directory),
+        **facts,
         "suites": sorted({*job.suites, *({foreign.SUITE} if others else set())}),
         "tasks": {each.task.name: described(each, ready.ctx) for each in ready.asked},
         "skipped": ready.skipped,
@@ -184,14 +195,19 @@ def _manifest(job: EvalJob, ready: Prepared, model: Any) -> dict[str, Any]:
         "seed": job.seed,
         "limit": job.limit,
         "backend": job.backend,
+        "backend_args": {name: str(value) for name, value in (job.backend_args or {}).items()},
+        "dtype": str(ready.dtype),
         "kernels": job.kernels if job.backend == "engine" else None,
         "batch_tokens": job.batch_tokens if job.backend == "engine" else None,
         **_chat_facts(job, ready.ctx, ready.tokenizer, foreign_too=bool(others)),
         "tokenizer_sha256": tokenizer_sha256(ready.tokenizer),
         "decoding": DECODING,
         "lm_eval_tasks": list(others),
+        "task_folders": task_files(job.task_folders) if others else {},
+        "dense_run": answers_sha256(job.dense_run) if job.dense_run is not None else None,
         "judges": {judge.name: revision for judge, revision in ready.judges.items()},
         "packages": packages(),
+        "code_sha256": code_sha256(CODE),
         "machine": machine(ready.device),
         "seconds": None,
         "command": list(job.command or []),

@@ -84,6 +84,8 @@ class EvalJob(Asking):
     dense_run: Path | None = None
     label: str | None = None
     resume: bool = False
+    known_as: str | None = None
+    """The model's path as the run tells it, where it is asked in a folder that is going to have another name."""
     command: Sequence[str] | None = None
 
     def __post_init__(self) -> None:

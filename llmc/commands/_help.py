@@ -9,7 +9,20 @@ from typer.core import TyperCommand, TyperGroup
 
 from llmc.streams import harmless_streams
 
-ORDER = ("demo", "compress", "eval", "compare", "gate", "run", "inspect", "bench", "rescore", "methods", "tasks")
+ORDER = (
+    "demo",
+    "compress",
+    "eval",
+    "compare",
+    "gate",
+    "run",
+    "inspect",
+    "verify",
+    "bench",
+    "rescore",
+    "methods",
+    "tasks",
+)
 """Commands from first steps to special cases; those not named here follow."""
 
 

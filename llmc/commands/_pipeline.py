@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from llmc.commands._compress_job import make_job
+from llmc.commands._compress_job import make_job, text_file
 from llmc.commands._compress_job import run as run_compression
 from llmc.commands._eval_job import check as check_evaluation
 from llmc.commands._eval_job import check_judges
@@ -27,6 +27,10 @@ from llmc.compress._recipe import read_recipe
 from llmc.errors import UserError
 from llmc.evaluate.run import RunWriter
 from llmc.files import check_place
+from llmc.folders.foreign import refuse_foreign
+from llmc.folders.marker import Kind, Marker, job_id, new_marker
+from llmc.folders.output import Output, State, look, refuse_writer
+from llmc.folders.place import check_out
 from llmc.models.load import load_tokenizer
 from llmc.report.judge import Compared
 from llmc.report.page import PageOptions
@@ -58,6 +62,10 @@ class Pipeline:
     format_name: str | None = None
     policy: Path | None = None
     resume: bool = False
+    overwrite: bool = False
+    kind: Kind = "run"
+    final: Path | None = None
+    """Where the result will be, if that isn't `out`."""
     command: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -70,14 +78,56 @@ class Pipeline:
             if variant.recipe is not None:
                 read_recipe(variant.recipe)
         load_policy(self.policy)
-        if self.out.exists() and any(self.out.iterdir() if self.out.is_dir() else [self.out]) and not self.resume:
+        check_out(
+            self.out,
+            {"the model": resolve(self.model), "the data": self.asking.data_root, "the policy": self.policy,
+             "the calibration text": text_file(self.calibration),
+             **{f"the recipe {v.recipe}": v.recipe for v in self.variants},
+             **{f"the tasks {folder}": folder for folder in self.asking.task_folders}},
+        )  # fmt: skip
+        self.admit(*look(self.out, self.kind))
+        refuse_writer(self.out)
+
+    def admit(self, state: State, marker: Marker | None) -> None:
+        """Raises `UserError` where the pipeline does not take its folder as it is."""
+        if state is State.NEW:
+            return
+        if not self.resume and not self.overwrite:
             raise UserError(f"{self.out} exists", hint="go on with --resume, or give another --out")
+        if marker is None:
+            made = f"{self.out} was not made by llmc {self.kind}, or by one that did not mark its folders yet"
+            raise UserError(made, hint="choose another --out")
+        refuse_foreign(
+            self.out, marker, option="--overwrite" if self.overwrite else "--resume", damaged=not self.overwrite
+        )
+
+    @property
+    def place(self) -> Path:
+        """Where the result is once everything is done."""
+        return self.final or self.out
 
 
 def perform(pipeline: Pipeline, say: Callable[[str], None]) -> Compared:
-    """Runs every stage that is not done yet and writes the report anew; `say` is told each stage's begin."""
-    models, runs = pipeline.out / "models", pipeline.out / "runs"
+    """Runs every stage that is not done yet and writes the report anew; `say` is told each stage's begin.
+
+    With `overwrite` all of it is made beside the earlier result, and takes its place at the end.
+    """
     say("check")
+    check(pipeline)
+    job = [pipeline.model, *(variant.name for variant in pipeline.variants)]
+    marker = new_marker(pipeline.kind, job_id(job), folders=("models/*", "runs/*", "report"))
+    with Output(pipeline.out, marker, pipeline.admit, resume=pipeline.resume, overwrite=pipeline.overwrite) as output:
+        if output.folder == pipeline.out:
+            compared = _stages(pipeline, say)
+        else:
+            beside = replace(pipeline, out=output.folder, final=pipeline.out, resume=True, overwrite=False)
+            compared = _stages(beside, say)
+        output.finish()
+    return compared
+
+
+def _stages(pipeline: Pipeline, say: Callable[[str], None]) -> Compared:
+    models, runs = pipeline.out / "models", pipeline.out / "runs"
     jobs = check(pipeline)
     for name, job in jobs.items():
         say(f"compress: {name}")
@@ -120,7 +170,7 @@ def _job(pipeline: Pipeline, variant: Variant, out: Path) -> Job:
         pipeline.model, out, variant.method, variant.recipe, variant.settings,
         calibration=pipeline.calibration, samples=pipeline.samples, seq_len=pipeline.seq_len,
         seed=pipeline.asking.seed, format_name=pipeline.format_name, device=pipeline.asking.device, dtype="auto",
-        resume=out.exists(), overwrite=False, max_shard_gb=5.0, command=list(pipeline.command) or None,
+        resume=out.exists(), verify=True, overwrite=False, max_shard_gb=5.0, command=list(pipeline.command) or None,
     )  # fmt: skip
 
 
@@ -137,6 +187,7 @@ def _eval_job(pipeline: Pipeline, model: str, out: Path, label: str) -> EvalJob:
         asking = replace(asking, judges=tuple(judge for judge in asking.judges if not _compares(judge)))
     return EvalJob(
         **vars(asking), model=model, out=out, label=label, resume=out.exists(), command=pipeline.command,
+        known_as=str(pipeline.place / Path(model).relative_to(pipeline.out)) if out != dense else None,
         dense_run=dense if out != dense and asking.judges else None,
     )  # fmt: skip
 

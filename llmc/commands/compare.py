@@ -32,12 +32,15 @@ def compare(
     from llmc.commands._judged import judged
     from llmc.report.page import PageOptions
     from llmc.report.terminal import print_comparison
-    from llmc.report.write import write_report
+    from llmc.report.write import check_report, write_report
 
     if out is None:
         asked = {"--overwrite": overwrite, "--redact": redact, "--max-html-mb": max_html_mb != MAX_HTML_MB}
         for option in (name for name, given in asked.items() if given):
             raise UserError(f"{option} has no meaning without --out", hint="give --out DIR, or leave it out")
+    if out is not None:
+        reads = {"the dense run": dense, "the policy": policy, **{f"the run {run}": run for run in runs}}
+        check_report(out, overwrite=overwrite, reads=reads)
     options = PageOptions(max_mb=max_html_mb, redact=redact)
     compared = judged(dense, runs, policy, command=sys.argv)
     written = [] if out is None else write_report(compared, out, options, overwrite=overwrite)

@@ -39,6 +39,9 @@ def compress(
     dtype: Annotated[str, _options.STORED] = "auto",
     max_shard_gb: Annotated[float, typer.Option(help="Largest weight file, in GB.")] = 5.0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run of the same command.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="With --resume of a finished run: compare checksums, not sizes alone.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run wrote.")] = False,
     check: Annotated[
         bool, typer.Option("--check/--no-check", help="Read the written files back and compare every block.")
@@ -50,21 +53,16 @@ def compress(
     short = {
         "sparsity": sparsity, "pattern": pattern, "bits": bits, "group_size": group_size, "rank_ratio": rank_ratio
     }  # fmt: skip
-    settings: dict[str, object] = {key: value for key, value in short.items() if value is not None}
-    for pair in set_ or []:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise UserError(f"--set {pair} is not NAME=VALUE", hint="such as --set damping=0.05")
-        name = key.strip().replace("-", "_")
-        if name in settings:
-            raise UserError(f"{name} is given twice: {settings[name]} and {value}", hint="keep one of them")
-        settings[name] = value
+    settings = _settings({key: value for key, value in short.items() if value is not None}, set_ or [])
+    if verify and not resume:
+        raise UserError("--verify has no meaning without --resume", hint="`llmc verify DIR` checks any folder")
     from llmc.commands._compress_job import make_job, render, run
 
     job = make_job(
         model, out, method, recipe, settings,
         calibration=calibration, samples=samples, seq_len=seq_len, seed=seed, format_name=format_, device=device,
-        dtype=dtype, resume=resume, overwrite=overwrite, max_shard_gb=max_shard_gb, check=check, embeddings=embeddings,
+        dtype=dtype, resume=resume, verify=verify, overwrite=overwrite, max_shard_gb=max_shard_gb, check=check,
+        embeddings=embeddings,
         command=_command(),
     )  # fmt: skip
     if job.calibration is None and (samples != SAMPLES or seq_len is not None):
@@ -73,6 +71,20 @@ def compress(
             f"{option} has no meaning here: nothing is calibrated", hint="leave it out, or add --calibration"
         )
     render(run(job, dry_run=dry_run, as_json=as_json), as_json=as_json)
+
+
+def _settings(known: dict[str, object], pairs: list[str]) -> dict[str, object]:
+    """The method's settings: those with an option of their own, and those of --set."""
+    settings = dict(known)
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise UserError(f"--set {pair} is not NAME=VALUE", hint="such as --set damping=0.05")
+        name = key.strip().replace("-", "_")
+        if name in settings:
+            raise UserError(f"{name} is given twice: {settings[name]} and {value}", hint="keep one of them")
+        settings[name] = value
+    return settings
 
 
 def _command() -> list[str] | None:

@@ -20,16 +20,21 @@ def rescore(
     online: Annotated[bool, typer.Option("--online", help="Let a toxicity scorer use the network.")] = False,
 ) -> None:
     """Mark the stored answers of RUN by other rules of the suite trust; no model is needed, and the rest is copied."""
+    from contextlib import closing
+
     from llmc.catalog import catalog
     from llmc.commands._eval_job import dimension_result
     from llmc.commands._eval_table import table
     from llmc.errors import UserError
     from llmc.evaluate.run import Run, RunWriter
+    from llmc.folders.place import check_out
     from llmc.offline import network
     from llmc.trust._rescore import context
     from llmc.trust._rescore import rescore as mark_again
 
     before = Run(run)
+    check_out(out, {"the run": run, "the data": data_root})
+    writer = RunWriter(out)
     dimensions = catalog("llmc.trust", "DIMENSION").values()
     own = {task.name: task for dimension in dimensions for task in dimension.tasks}
     if not own.keys() & set(before.tasks):
@@ -37,19 +42,19 @@ def rescore(
     ctx = context(before.manifest, scorer=scorer, data_root=data_root)
     with network(allowed=online):
         again = {name: mark_again(own[name], ctx, before.samples(name)) for name in before.tasks if name in own}
-    writer = RunWriter(out)
     manifest: dict[str, Any] = {**before.manifest, "tasks": dict(before.manifest["tasks"])}
     results: dict[str, Any] = {"tasks": dict(before.results["tasks"])}
-    writer.begin(manifest)
-    for name in before.tasks:
-        if name not in again:
-            writer.write_samples(name, before.samples(name))
-            continue
-        writer.write_samples(name, again[name].samples)
-        results["tasks"][name] = again[name].results
-        manifest["tasks"][name] = {**manifest["tasks"][name], "scorer": scorer, "version": own[name].version}
-    results["dimensions"] = {one.name: dimension_result(one, results["tasks"]) for one in dimensions}
-    writer.finish(manifest, results)
+    with closing(writer):
+        writer.begin(manifest)
+        for name in before.tasks:
+            if name not in again:
+                writer.write_samples(name, before.samples(name))
+                continue
+            writer.write_samples(name, again[name].samples)
+            results["tasks"][name] = again[name].results
+            manifest["tasks"][name] = {**manifest["tasks"][name], "scorer": scorer, "version": own[name].version}
+        results["dimensions"] = {one.name: dimension_result(one, results["tasks"]) for one in dimensions}
+        writer.finish(manifest, results)
     say(*table(results).split("\n"))
 
 

@@ -12,6 +12,7 @@ from llmc.compress import _manifest as manifest
 from llmc.compress._journal import Journal
 from llmc.compress._plan import Job, Plan
 from llmc.compress._recipe import as_stage
+from llmc.models.identity import small_files
 from llmc.models.skeleton import Skeleton
 
 
@@ -25,6 +26,7 @@ def account_of(
             architecture=type(skeleton.model).__name__,
             sha256=skeleton.checkpoint.sha256,
             dtype=_source_dtype(skeleton),
+            files=small_files(job.model),
         ),
         stages=[as_stage(method) for method in job.stages],
         embeddings=job.embeddings,
@@ -39,6 +41,7 @@ def account_of(
         totals=_totals(job, planned, skeleton, journal.records, index, s),
         matrices=journal.records,
         warnings=[*warnings, *_savings(planned, journal.records)],
+        max_shard_bytes=job.max_shard_bytes,
     )
 
 

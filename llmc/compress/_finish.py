@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmc.compress._loadable import left_alone
 from llmc.compress.formats._format import Format, Stored
+from llmc.files import whole_file
 from llmc.models.config import read_config
 from llmc.models.folder import companions
 from llmc.models.skeleton import Skeleton
@@ -20,7 +21,8 @@ def copy_companions(source: Path, out: Path) -> None:
     """Copies what stands beside the weights and is read by loaders or people."""
     for name in companions(source):
         (out / name).parent.mkdir(exist_ok=True)
-        shutil.copyfile(source / name, out / name)
+        with whole_file(out / name) as copy, (source / name).open("rb") as file:
+            shutil.copyfileobj(file, copy)
 
 
 def final_config(job: Job, fmt: Format, stored: dict[str, Stored], skeleton: Skeleton) -> dict[str, Any]:

@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
-import json
-import shutil
+import dataclasses
+import logging
 import time
+from contextlib import closing
+from functools import partial
 from typing import Any
 
 import torch
 
 from llmc.compress import _manifest as manifest
-from llmc.compress._account import account_of, stored_dtype
+from llmc.compress._account import account_of
 from llmc.compress._finish import copy_companions, final_config
-from llmc.compress._journal import Journal
+from llmc.compress._finished import begin_again, damaged, fingerprint, finished, put_back, refuse_wrong, write_manifest
+from llmc.compress._journal import BEFORE_CHECKSUMS, Journal
 from llmc.compress._loadable import check_written
 from llmc.compress._plan import Job, Plan, plan
-from llmc.compress._recipe import as_stage
 from llmc.compress._table_trial import try_small_tables
 from llmc.compress._trial import try_small_copy
 from llmc.compress._verify import check_blocks
 from llmc.compress._walk import Progress, Walk
-from llmc.compress._writer import WORK, ShardWriter, disk_errors, write_json
+from llmc.compress._writer import PARTS, SHARDS, WORK, WORKING, ShardWriter, disk_errors, write_json
 from llmc.compress.formats._format import Stored, without_unread_tables
 from llmc.errors import UserError
 from llmc.files import check_place
+from llmc.folders.exchange import pending
+from llmc.folders.foreign import refuse_foreign
+from llmc.folders.marker import NAME, Kind, Marker, job_id, new_marker
+from llmc.folders.output import Output, State, look, refuse_writer
+from llmc.folders.place import check_out as check_place_of
 from llmc.models.folder import companions
 from llmc.models.skeleton import Skeleton
+
+KIND: Kind = "compress"
+logger = logging.getLogger(__name__)
 
 TOKENS_PER_BATCH = 2048
 """Calibration tokens that go through a block at once: enough to fill the matrix units, and few enough that malloc
@@ -55,20 +65,57 @@ def _silent(done: int, total: int, doing: str) -> None:
 
 def compress_untried(job: Job, skeleton: Skeleton, planned: Plan, progress: Progress = _silent) -> manifest.Manifest:
     """`compress` without checking the output directory and without trying a small copy first."""
-    start = time.perf_counter()
-    if job.resume and (job.out / manifest.NAME).exists() and not (job.out / WORK).exists():
-        return _finished(job, planned, skeleton)
+    if look(job.out, KIND)[0] is State.UNMARKED:  # of an llmc that did not mark its folders: read, left as it is
+        account, wrong = finished(job, planned, skeleton)
+        refuse_wrong(job.out, wrong)
+        return account
     check_place(job.out, _needed(job, planned))
-    _make_room(job)
+    marker = new_marker(KIND, job_id(fingerprint(job, planned, skeleton)), writes=WORKING)
+    output = Output(job.out, marker, partial(_admit, job), resume=job.resume, overwrite=job.overwrite)
+    with disk_errors(job.out):
+        output.__enter__()
+    with closing(output):
+        job = dataclasses.replace(job, out=output.folder)
+        account = _found(job, skeleton, planned, output) or _made(job, skeleton, planned, progress, output)
+        with disk_errors(job.out):
+            output.drop(WORKING)
+            output.finish(untold=[manifest.NAME], known=account.written or {})
+    return account
+
+
+def _found(job: Job, skeleton: Skeleton, planned: Plan, output: Output) -> manifest.Manifest | None:
+    """The manifest of what is there already, small files put back; None where weights have to be made."""
+    if not (job.out / manifest.NAME).exists():  # the last file that is written
+        return None
+    if damaged(job.out):
+        return None
+    account, wrong = finished(job, planned, skeleton)
+    if not wrong:
+        return account
+    with disk_errors(job.out):
+        output.reopen()
+        return account if put_back(job, planned, account, wrong) else None
+
+
+def _made(job: Job, skeleton: Skeleton, planned: Plan, progress: Progress, output: Output) -> manifest.Manifest:
+    start = time.perf_counter()
+    with disk_errors(job.out):
+        if output.marker.finished:
+            output.reopen()
+        output.will_write(WORKING)
     writer = ShardWriter(job.out, job.max_shard_bytes)
-    journal = Journal(job.out, _fingerprint(job, planned, skeleton))
-    journal.load()
+    journal = Journal(job.out, fingerprint(job, planned, skeleton))
+    if (lost := journal.load(calibrated=job.calibration is not None)) is not None:
+        logger.warning("%s: %s: compression starts over", job.out, lost)
+    with disk_errors(job.out):
+        begin_again(job.out)
     walk = Walk(
         skeleton, job.stages, planned.format, writer, journal, tables=planned.tables, dtype=job.dtype,
         device=job.device, hear=job.hear,
     )  # fmt: skip
     walk.run(_batches(job), progress)
-    index = writer.join()
+    output.will_write([*SHARDS, "config.json", manifest.NAME, *(str(path) for path in companions(job.model))])
+    index = writer.join(journal)
     stored = {name: Stored(**{**s, "shape": tuple(s["shape"])}) for name, s in journal.stored.items()}
     config = final_config(job, planned.format, stored, skeleton)
     if job.check:
@@ -80,8 +127,7 @@ def compress_untried(job: Job, skeleton: Skeleton, planned: Plan, progress: Prog
     with disk_errors(job.out):
         copy_companions(job.model, job.out)
         write_json(job.out / "config.json", config)
-        write_json(job.out / manifest.NAME, account.model_dump())
-    writer.clean()
+        account = write_manifest(account, job, journal)
     return account
 
 
@@ -102,65 +148,45 @@ def _check(job: Job, planned: Plan, journal: Journal, stored: dict[str, Stored],
 
 def check_out(job: Job) -> None:
     """Raises `UserError` unless the output directory is new, ours to go on with, or ours to replace."""
-    if job.out.resolve() == job.model.resolve():
-        raise UserError("--out is the model itself", hint="choose another directory")
+    check_place_of(job.out, {"the model": job.model})
     if job.resume and job.overwrite:
         raise UserError("--resume and --overwrite exclude each other", hint="give one of them")
-    if job.out.exists() and not job.out.is_dir():
-        raise UserError(f"{job.out} is a file", hint="choose another --out")
-    if not job.out.exists() or not any(job.out.iterdir()):
-        return
-    begun, finished = (job.out / WORK).is_dir(), (job.out / manifest.NAME).exists()
-    if not begun and not finished:
-        raise UserError(f"{job.out} holds something that llmc did not make", hint="choose another --out")
-    written = {path.parts[0] for path in companions(job.model)} if job.overwrite else set()
-    if job.overwrite and (others := sorted(p.name for p in job.out.iterdir() if not _ours(p.name, written))):
+    _admit(job, *look(job.out, KIND))
+    refuse_writer(job.out)
+
+
+def _admit(job: Job, state: State, marker: Marker | None) -> None:
+    """Raises `UserError` where the job does not take its output directory as it is."""
+    out = job.out
+    if state is State.UNMARKED:
+        _admit_unmarked(job)
+    elif marker is not None and state is State.BEGUN:
+        if not job.resume and not job.overwrite:
+            raise UserError(f"{out} holds an unfinished run", hint="go on with --resume, or use --overwrite")
+        refuse_foreign(out, marker, option="--resume" if job.resume else "--overwrite")
+    elif marker is not None and job.overwrite:
+        refuse_foreign(out, marker, option="--overwrite")
+    elif marker is not None and not job.resume:
+        raise UserError(f"{out} exists and is not empty", hint="use --overwrite to replace it")
+
+
+def _admit_unmarked(job: Job) -> None:
+    """Of folders without a marker only a finished one is taken, by `--resume`, which reads it and changes nothing."""
+    out = job.out
+    if (out / WORK / BEFORE_CHECKSUMS).is_file() or (out / WORK / PARTS).is_dir():
         raise UserError(
-            f"{job.out} holds {others[0]} as well, which llmc did not write and --overwrite would remove",
+            f"{out} holds what an llmc left half-made that did not mark its folders yet",
+            hint="remove it or finish it with that version, or choose another --out",
+        )
+    if not (out / manifest.NAME).is_file():
+        raise UserError(f"{out} holds something that llmc did not make", hint="choose another --out")
+    if job.overwrite:
+        raise UserError(
+            f"{out} has no {NAME} that says what llmc wrote there, so --overwrite can't tell what is its own",
             hint="move it away or choose another --out",
         )
-    if not job.resume and not job.overwrite:
-        if begun:
-            raise UserError(f"{job.out} holds an unfinished run", hint="go on with --resume, or use --overwrite")
-        raise UserError(f"{job.out} exists and is not empty", hint="use --overwrite to replace it")
-
-
-def _ours(name: str, written: set[str]) -> bool:
-    """Whether a compression writes a file of this name, `written` being what it carries along."""
-    plain = name.removesuffix(".tmp")
-    shard = plain.startswith("model") and plain.endswith((".safetensors", ".safetensors.index.json"))
-    return shard or plain in {WORK, manifest.NAME, "config.json", *written}
-
-
-def _finished(job: Job, planned: Plan, skeleton: Skeleton) -> manifest.Manifest:
-    """The manifest of the finished directory; a `UserError` if another job than this one made it."""
-    account = manifest.read_manifest(job.out)
-    stages = [as_stage(method) for method in job.stages]
-    made = {
-        "model": (account.source.sha256, skeleton.checkpoint.sha256),
-        "method or settings": (account.stages, json.loads(json.dumps(stages))),
-        "number of bits for the embeddings": (account.embeddings, job.embeddings),
-        "calibration": (
-            account.calibration and account.calibration.tokens_sha256,
-            job.calibration and job.calibration.sha256,
-        ),
-        "format": (account.format, planned.format.name),
-        "dtype": (account.dtype, stored_dtype(job, skeleton)),
-    }
-    for what, (then, now) in made.items():
-        if then != now:
-            raise UserError(
-                f"{job.out} is finished, and was made with another {what}",
-                hint="choose another --out, or start anew with --overwrite",
-            )
-    return account
-
-
-def _make_room(job: Job) -> None:
-    with disk_errors(job.out):
-        if job.overwrite and job.out.exists():
-            shutil.rmtree(job.out)
-        job.out.mkdir(parents=True, exist_ok=True)
+    if not job.resume:
+        raise UserError(f"{out} exists and is not empty", hint="choose another --out")
 
 
 def check(job: Job) -> int:
@@ -173,12 +199,14 @@ def check(job: Job) -> int:
 
 
 def _needed(job: Job, planned: Plan) -> int:
-    """About the bytes of the result, less those of what it replaces or goes on with."""
+    """About the bytes of the result, less those of what it goes on with."""
     bits = [s.bits for s in planned.matrices.values() if s.bits is not None]
     share = 1.0 if planned.format.name == "dense" or not bits else 0.5
-    there = 0
-    if (job.overwrite or job.resume) and job.out.exists():
-        there = sum(path.stat().st_size for path in job.out.rglob("*") if path.is_file())
+    there = 0  # an old result stays until the new one is whole
+    if job.resume:
+        waiting = pending(job.out)
+        begun = job.out if waiting is None else waiting[0]
+        there = sum(path.stat().st_size for path in begun.rglob("*") if path.is_file())
     return max(0, int(planned.bytes_before * share) - there)
 
 
@@ -188,17 +216,3 @@ def _batches(job: Job) -> list[torch.Tensor]:
     tokens = job.calibration.tokens
     size = max(1, TOKENS_PER_BATCH // tokens.shape[1])
     return [tokens[i : i + size] for i in range(0, len(tokens), size)]
-
-
-def _fingerprint(job: Job, planned: Plan, skeleton: Skeleton) -> dict[str, Any]:
-    """Everything that decides the bytes of the result."""
-    return {
-        "model": skeleton.checkpoint.sha256,
-        "stages": [as_stage(method) for method in job.stages],
-        "calibration": None if job.calibration is None else job.calibration.sha256,
-        "format": planned.format.name,
-        "embeddings": job.embeddings,
-        "dtype": str(job.dtype),
-        "compute_dtype": str(planned.compute_dtype),
-        "device": job.device,
-    }

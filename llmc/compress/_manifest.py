@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from llmc.checksums import FileFacts, seal_holds, sealed
 from llmc.errors import UserError, quoted
 from llmc.reading.json_text import json_object
 
@@ -89,6 +90,8 @@ class Source(_Strict):
     architecture: str
     sha256: str
     dtype: str
+    files: dict[str, str] | None = None
+    """sha256 of what stood beside its weights, by name; None in manifests of before llmc kept checksums."""
 
 
 class CalibrationRecord(_Strict):
@@ -116,6 +119,13 @@ class Stage(BaseModel):
     rank_ratio: Share | None = None
 
 
+class WrittenFile(_Strict):
+    """One file as it was written."""
+
+    bytes: Count
+    sha256: str
+
+
 class Manifest(_Strict):
     """Everything that a reader needs in order to know what was done and to do it again."""
 
@@ -135,6 +145,22 @@ class Manifest(_Strict):
     totals: Totals
     matrices: list[MatrixRecord]
     warnings: list[str]
+    max_shard_bytes: int | None = None
+    files: dict[str, WrittenFile] | None = None
+    """Every other file of the folder, by name; None in manifests of before llmc kept checksums."""
+    seal: str | None = None
+    """sha256 of all the other keys."""
+
+    def sealed(self) -> Manifest:
+        """The same with its seal, as it is written."""
+        return Manifest.model_validate(sealed(self.model_dump(mode="json")))
+
+    @property
+    def written(self) -> dict[str, FileFacts] | None:
+        """`files` as `llmc.checksums` reads them."""
+        if self.files is None:
+            return None
+        return {name: FileFacts(each.bytes, each.sha256) for name, each in self.files.items()}
 
     @field_validator("stages")
     @classmethod
@@ -174,12 +200,16 @@ def read_manifest(directory: str | Path) -> Manifest:
             hint="run its command again with --resume" if unfinished else "give a directory that llmc compress wrote",
         )
     try:
-        return Manifest.model_validate(json_object(path, at_most=LONGEST))
+        content = json_object(path, at_most=LONGEST)
+        found = Manifest.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         said = f"{where} is {quoted(first['input'])}: {first['msg'].lower()}"
         raise UserError(f"{path} is not a manifest of this version: {said}", hint="compress the model again") from None
+    if seal_holds(content) is False:
+        raise UserError(f"{path} has changed since it was written", hint="compress again, with --overwrite")
+    return found
 
 
 def mean_error(records: Sequence[MatrixRecord]) -> float | None:

@@ -46,6 +46,8 @@ class Job:
     """Bits of the token embedding and the head, 8 or 4; None leaves them as they are."""
     device: str = "cpu"
     resume: bool = False
+    verify: bool = False
+    """Of a finished directory that is resumed, compare checksums too, not sizes alone."""
     overwrite: bool = False
     max_shard_bytes: int = 5_000_000_000
     command: list[str] | None = None
@@ -68,6 +70,8 @@ class Plan:
     compute_dtype: torch.dtype
     loading: Loading
     """What transformers' loader says of the source."""
+    config: dict[str, Any]
+    """What config.json will be, as far as shapes tell."""
 
 
 def compute_dtype(stored: torch.dtype, device: str) -> torch.dtype:
@@ -134,6 +138,7 @@ def plan(job: Job) -> tuple[Skeleton, Plan]:
         bytes_before=skeleton.checkpoint.n_bytes,
         compute_dtype=wanted,
         loading=before,
+        config=final_config(job, fmt, packed, skeleton),
     )
 
 

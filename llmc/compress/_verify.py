@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from llmc.checksums import FileFacts
 from llmc.compress._capture import hidden_of, moved
 from llmc.compress._writer import WORK, disk_errors, save_tensors
 from llmc.errors import UserError
@@ -49,10 +50,14 @@ def fingerprint(tensor: Tensor, dtype: torch.dtype) -> list[int]:
     return [first & (2**64 - 1), second & (2**64 - 1)]
 
 
-def save_output(directory: Path, index: int, hidden: Tensor) -> None:
-    """Keeps what block `index` made of the first calibration batch; `hidden` is (…, sequences, length, width)."""
+def save_output(directory: Path, index: int, hidden: Tensor) -> dict[str, FileFacts]:
+    """Keeps what block `index` made of the first calibration batch; `hidden` is (…, sequences, length, width).
+
+    Gives back what was written, by its name in the working folder.
+    """
+    path = _output_file(directory, index)
     with disk_errors(directory):
-        save_tensors(_output_file(directory, index), {"hidden": hidden[..., :POSITIONS, :].contiguous()})
+        return {path.name: save_tensors(path, {"hidden": hidden[..., :POSITIONS, :].contiguous()})}
 
 
 def _output_file(directory: Path, index: int) -> Path:

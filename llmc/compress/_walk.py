@@ -123,15 +123,16 @@ class Walk:
                 progress(index, depth, "outputs")
             passed_on = runs[:1] if last else runs  # the last one's are only checked
             outputs = [self._caller.advance(index, run, last=last) for run in passed_on]
+            files = self._writer.taken()
             if outputs:
-                save_output(self._writer.directory, index, hidden_of(outputs[0]))
+                files |= save_output(self._writer.directory, index, hidden_of(outputs[0]))
             if self._hear is not None and outputs:
                 self._hear(index, outputs[0])
             records = [self._record(index, layer) for layer in layers.values()]
             state = call_fingerprint(runs[0]) if runs and not last else None
             if index == 0:
                 records, stored, prints = [*outside.records, *records], outside.stored | stored, outside.prints | prints
-            self._journal.block_done(records, stored, prints, [] if last else outputs, state)
+            self._journal.block_done(records, stored, prints, [] if last else outputs, state, files)
             _emptied(block)
         progress(depth, depth, "done")
 

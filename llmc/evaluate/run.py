@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from llmc.checksums import SEAL, FileFacts, described, not_as_written, same_file, seal_holds, sealed
 from llmc.errors import UserError
+from llmc.evaluate.identity import identity_of, seal_of
 from llmc.evaluate.journal import Journal
 from llmc.evaluate.run_forms import Manifest, Results, check_sample, first_fault
 from llmc.files import check_place, replace_text
+from llmc.folders.foreign import refuse_foreign
+from llmc.folders.marker import Kind, Marker, job_id, new_marker
+from llmc.folders.output import Output, State, look, refuse_writer
+from llmc.folders.place import check_out
 from llmc.harmless import json_text
+from llmc.models.identity import what_changed
 from llmc.reading.json_text import json_object
 from llmc.reading.rows import json_rows
 
+logger = logging.getLogger(__name__)
+
+KIND: Kind = "eval"
 SCHEMA = 1
 UNREAD = "the run directory has no manifest that can be read"
-IDENTITY = (
-    "model", "suites", "lm_eval_tasks", "judges", "mode", "scale", "seed", "limit", "backend", "kernels",
-    "batch_tokens", "template", "chat", "tokenizer_sha256", "decoding", "tasks",
-)  # fmt: skip
-"""What must be equal for a run to go on where another one stopped, what a user has chosen first."""
+ADDED = ("model_files", "task_folders", "dense_run", "backend_args", "dtype")
+"""What manifests of before llmc kept checksums don't say."""
+FILES = ("manifest.json", "results.json", "journal*", "samples/*.jsonl", "samples/**/*.jsonl", "bench.json")
+"""What a run writes in its folder, as patterns."""
 
 
 class Run:
@@ -31,11 +42,15 @@ class Run:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.manifest = _read(self.path / "manifest.json", f"{path} is not a run directory", Manifest)
+        self.manifest = _read_manifest(self.path, f"{path} is not a run directory")
         if self.manifest.get("schema") != SCHEMA:
             raise UserError(f"{path} has schema {self.manifest.get('schema')}, this version reads {SCHEMA}")
         if not self.manifest.get("complete"):
             raise UserError(f"{path} is unfinished", hint="run the same command with --resume")
+        wrong = not_as_written(self.path, written_files(self.manifest), contents=False)
+        for name in wrong:
+            raise UserError(f"{path} is damaged: {name} {wrong[name]}", hint="evaluate again, with --resume")
+        self._check("results.json")
         self.results = _read(self.path / "results.json", f"{path} has lost its results", Results)
 
     @property
@@ -45,12 +60,21 @@ class Run:
 
     def samples(self, task: str) -> Iterator[dict[str, Any]]:
         """The lines of a task, one an item, sorted by id."""
+        self._check(samples_path(Path(), task).as_posix())
         path = samples_path(self.path, task)
         for number, line in json_rows(path):
             try:
                 yield check_sample(line)
             except ValueError as error:
                 raise UserError(f"{path}:{number}: {error}", hint="the file is damaged: evaluate again") from error
+
+    def _check(self, name: str) -> None:
+        """Raises `UserError` for a file that has changed since the manifest was written."""
+        facts = written_files(self.manifest).get(name)
+        if facts is not None and not same_file(self.path / name, facts):
+            raise UserError(
+                f"{self.path / name} has changed since it was written", hint="evaluate again, with --resume"
+            )
 
 
 class RunWriter:
@@ -61,42 +85,85 @@ class RunWriter:
 
     def __init__(self, path: str | Path, *, resume: bool = False) -> None:
         self.path = Path(path)
-        self.resumed = False
-        manifest = self.path / "manifest.json"
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"{path} is a file", hint="give another --out")
-        # A kill within the first write leaves a part of it, which is nobody's.
-        if self.path.exists() and any(each.suffix != ".tmp" for each in self.path.iterdir()):
-            if not manifest.exists():
-                raise UserError(f"{path} exists and is no run directory", hint="give another --out")
-            if not resume:
-                raise UserError(f"{path} holds a run already", hint="add --resume to go on, or give another --out")
-            self.resumed = True
+        self._resume = resume
+        check_out(self.path, {})
+        state, marker = look(self.path, KIND)
+        self._admit(state, marker)
+        refuse_writer(self.path)
+        self.resumed = (self.path / "manifest.json").exists()
         check_place(self.path)
         self._journal: Journal | None = None
+        self._seal = ""
+        self._tasks: set[str] = set()
+        self._output: Output | None = None
 
-    @property
+    def _admit(self, state: State, marker: Marker | None) -> None:
+        """Raises `UserError` where a run can't be written to the folder, or gone on with there."""
+        if state is State.NEW:
+            return
+        if state is State.UNMARKED and not (self.path / "manifest.json").exists():
+            raise UserError(f"{self.path} exists and is no run directory", hint="give another --out")
+        if not self._resume:
+            raise UserError(f"{self.path} holds a run already", hint="add --resume to go on, or give another --out")
+        if state is State.UNMARKED and not _read(self.path / "manifest.json", UNREAD, Manifest).get("complete"):
+            raise UserError(
+                f"{self.path} holds a run that an llmc left half-made that did not mark its folders yet",
+                hint="finish it with that version, or give another --out",
+            )
+        if state is State.BEGUN and marker is not None:
+            refuse_foreign(self.path, marker, option="--resume")
+
+    @cached_property
     def complete(self) -> bool:
-        """Whether the directory holds a finished run already."""
-        return self.resumed and bool(_read(self.path / "manifest.json", UNREAD, Manifest).get("complete"))
+        """Whether the directory holds a finished run already, with all its files as they were written."""
+        return self.resumed and self._whole()
+
+    def _whole(self) -> bool:
+        if not (self.path / "manifest.json").exists():
+            return False
+        before = self._before()
+        wrong = not_as_written(self.path, written_files(before)) if before.get("complete") else {}
+        for name in wrong:
+            logger.warning("%s/%s %s: everything is asked again", self.path, name, wrong[name])
+        return bool(before.get("complete")) and not wrong
 
     @property
     def journal(self) -> Journal:
         """The answers so far."""
         if self._journal is None:
-            self._journal = Journal(self.path / "journal.jsonl")
+            self._journal = Journal(self.path / Journal.NAME, self._seal)
         return self._journal
 
     def begin(self, manifest: Mapping[str, Any]) -> None:
-        """Record what this run is; where an earlier one is continued, both must be the same."""
+        """Record what this run is; where an earlier one is continued, both must be the same.
+
+        From here to `finish` or `close` no other process can write in the folder.
+        """
         self.check(manifest)
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.path / "manifest.json", {**manifest, "schema": SCHEMA, "complete": False})
+        self._seal = seal_of(json.loads(_dump(manifest)))
+        marker = new_marker(KIND, job_id(json.loads(_dump(identity_of(manifest)))), writes=FILES)
+        self._output = Output(self.path, marker, self._admit, resume=self._resume).__enter__()
+        if self._output.marker.finished:
+            if self._whole():
+                self.close()
+                raise UserError(
+                    f"{self.path} was finished by another process meanwhile", hint="add --resume to read it"
+                )
+            self._output.reopen()
+        write_json(self.path / "manifest.json", sealed({**manifest, "schema": SCHEMA, "complete": False}))
+
+    def _before(self) -> dict[str, Any]:
+        """The manifest of the run that is continued."""
+        return _read_manifest(self.path, UNREAD)
 
     def check(self, manifest: Mapping[str, Any]) -> None:
         """Raises `UserError` if the directory holds the run of another model, other tasks or other settings."""
         if self.resumed:
-            before = _read(self.path / "manifest.json", UNREAD, Manifest)
+            before = self._before()
+            if SEAL not in before and not before.get("complete"):
+                raise UserError(
+                    f"{self.path} was begun by an older llmc, which kept no checksums", hint="give another --out"
+                )
             now = json.loads(_dump(manifest))
             # What lm-eval's tasks asked is known only after they have run; their names are compared instead.
             before["tasks"] = {
@@ -104,13 +171,15 @@ class RunWriter:
                 for name, task in before.get("tasks", {}).items()
                 if name not in (now.get("lm_eval_tasks") or ())
             }
-            for name in IDENTITY:
-                if before.get(name) != now.get(name):
-                    raise UserError(
-                        f"{self.path} was begun with another {name} ({_short(before.get(name))}, "
-                        f"not {_short(now.get(name))})",
-                        hint="repeat the command it was begun with, or give another --out",
-                    )
+            done = bool(before.get("complete"))
+            old, new = identity_of(before, finished=done), identity_of(now, finished=done)
+            if done:  # a run of before llmc wrote these down
+                new |= {name: None for name in ADDED if name not in before}
+            if (changed := what_changed(old, new)) is not None:
+                raise UserError(
+                    f"{self.path} was begun with another {changed}",
+                    hint="repeat the command it was begun with, or give another --out",
+                )
 
     def write_samples(self, task: str, lines: Iterable[Mapping[str, Any]]) -> None:
         """The lines of a task, sorted by id."""
@@ -118,12 +187,30 @@ class RunWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         ordered = sorted(lines, key=lambda line: str(line["id"]))
         replace_text(path, "".join(_dump(line, indent=None) + "\n" for line in ordered))
+        self._tasks.add(task)
 
     def finish(self, manifest: Mapping[str, Any], results: Mapping[str, Any]) -> None:
         """Write the results, mark the run as complete, and drop the journal, which the samples replace."""
         write_json(self.path / "results.json", {**results, "schema": SCHEMA})
-        write_json(self.path / "manifest.json", {**manifest, "schema": SCHEMA, "complete": True})
-        self.journal.remove()
+        names = ["results.json", *(samples_path(Path(), task).as_posix() for task in self._tasks)]
+        whole = {**manifest, "schema": SCHEMA, "complete": True, "files": described(self.path, names)}
+        write_json(self.path / "manifest.json", sealed(whole))
+        Journal.remove_from(self.path)
+        if self._output is not None:
+            self._output.finish(untold=["manifest.json"])
+        self.close()
+
+    def settle(self) -> None:
+        """Tidies what a kill has left of a run that is complete: its journal, and a marker that says it is begun."""
+        if look(self.path, KIND)[0] is State.BEGUN:
+            with Output(self.path, new_marker(KIND, "", writes=FILES), self._admit, resume=True) as output:
+                Journal.remove_from(self.path)
+                output.finish(untold=["manifest.json"])
+
+    def close(self) -> None:
+        """Let others write in the folder; what is there stays for `resume`."""
+        if self._output is not None:
+            self._output.close()
 
 
 def samples_path(run: Path, task: str) -> Path:
@@ -140,6 +227,22 @@ def _dump(content: Mapping[str, Any], indent: int | None = 1) -> str:
     return json_text(content, indent=indent, sort_keys=indent is not None)
 
 
+def written_files(manifest: Mapping[str, Any]) -> dict[str, FileFacts]:
+    """What a finished run's manifest says of its files, by name; nothing in runs of before llmc kept checksums."""
+    return {
+        name: FileFacts(int(each["bytes"]), str(each["sha256"])) for name, each in manifest.get("files", {}).items()
+    }
+
+
+def _read_manifest(run: Path, otherwise: str) -> dict[str, Any]:
+    manifest = _read(run / "manifest.json", otherwise, Manifest)
+    if seal_holds(manifest) is False:
+        raise UserError(
+            f"{run / 'manifest.json'} has changed since it was written", hint="evaluate again, with another --out"
+        )
+    return manifest
+
+
 def _read(path: Path, otherwise: str, form: type[Manifest | Results]) -> dict[str, Any]:
     try:
         content = json_object(path)
@@ -150,10 +253,3 @@ def _read(path: Path, otherwise: str, form: type[Manifest | Results]) -> dict[st
     except ValidationError as error:
         raise UserError(otherwise, hint=f"{path}: {first_fault(error, 'the file')}") from error
     return content
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, dict) and "sha256" in value:
-        return f"{value.get('id')}, sha256 {str(value['sha256'])[:12]}"
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "…"

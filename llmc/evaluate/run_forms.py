@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import Required, TypedDict
 
+from llmc.checksums import FileFacts
 from llmc.errors import quoted
 from llmc.evaluate.estimate import Range
 from llmc.evaluate.task import Channel, Metric, Mode, Scale
@@ -42,6 +43,13 @@ class TaskFacts(_Form):
     n: Count | None = None
 
 
+class WrittenFile(_Form):
+    """One file as it was written."""
+
+    bytes: Count
+    sha256: str
+
+
 class Manifest(_Form):
     """RUN/manifest.json. Keys that are not named here are kept and shown, not judged."""
 
@@ -66,6 +74,15 @@ class Manifest(_Form):
     machine: dict[str, Any] | str | None = None
     seconds: float | None = None
     command: list[str] = []
+    files: dict[str, WrittenFile] | None = None
+    """The results and samples as they were written; None in runs of before llmc kept checksums."""
+
+    @property
+    def written(self) -> dict[str, FileFacts] | None:
+        """`files` as `llmc.checksums` reads them."""
+        if self.files is None:
+            return None
+        return {name: FileFacts(each.bytes, each.sha256) for name, each in self.files.items()}
 
 
 class MetricFacts(_Form):

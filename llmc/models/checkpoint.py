@@ -9,12 +9,12 @@ import hashlib
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from llmc.checksums import file_sha256
 from llmc.errors import UserError
 from llmc.reading.safetensors_header import TensorInfo, safetensors_header
 from llmc.reading.shard_index import shard_index
@@ -92,9 +92,13 @@ class Checkpoint:
         """One hash over the weight files' hashes, in the order of their names."""
         total = hashlib.sha256()
         for shard in sorted(self.shards):
-            with shard.open("rb") as file:
-                total.update(_digest(file))
+            total.update(bytes.fromhex(self.shard_sha256[shard.name]))
         return total.hexdigest()
+
+    @cached_property
+    def shard_sha256(self) -> dict[str, str]:
+        """The hash of each weight file by its name."""
+        return {shard.name: file_sha256(shard) for shard in self.shards}
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
         """The tensors called `names`, copied out of their shards in their stored dtype."""
@@ -111,13 +115,6 @@ class Checkpoint:
             except (SafetensorError, OSError) as error:
                 raise UserError(f"{shard} can't be read: {error}", hint="download this shard again") from error
         return found
-
-
-def _digest(file: Any) -> bytes:
-    digest = hashlib.sha256()
-    while chunk := file.read(1 << 22):
-        digest.update(chunk)
-    return digest.digest()
 
 
 def torch_dtype(name: str) -> torch.dtype | None:

@@ -94,7 +94,7 @@ def empty_(embedding: nn.Embedding) -> None:
     weight = embedding._parameters.pop("weight")
     assert weight is not None
     stand_in = weight.detach().to("meta")
-    stand_in._is_hf_initialized = True  # type: ignore[attr-defined]
+    stand_in._is_hf_initialized = True
     embedding.weight = stand_in  # type: ignore[assignment]
 
 

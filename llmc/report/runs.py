@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from llmc.checksums import not_as_written, seal_holds
 from llmc.errors import UserError, quoted
 from llmc.evaluate.run_forms import Manifest, Results, first_fault
 from llmc.reading.json_text import json_object
@@ -71,10 +72,13 @@ def load_run(path: Path) -> Run:
     """The run in a directory; a `UserError` names the file and key where it is not one, or is not complete."""
     if not path.is_dir():
         raise UserError(f"{path} is not a run directory", hint="give the folder that `llmc eval --out` wrote")
-    manifest = _read(path / "manifest.json", Manifest)
-    results = _read(path / "results.json", Results)
+    manifest = run_manifest(path)
     if not manifest.complete:
         raise UserError(f"{path} is not complete", hint="finish it with `llmc eval … --resume`")
+    wrong = not_as_written(path, manifest.written or {})
+    for name in wrong:
+        raise UserError(f"{path}: {name} {wrong[name]}", hint="evaluate again, with --resume")
+    results = _read(path / "results.json", Results)
     for name, task in results.tasks.items():
         if name not in manifest.tasks:
             raise UserError(f"{path}/results.json: task {name!r} is not in manifest.json")
@@ -85,6 +89,12 @@ def load_run(path: Path) -> Run:
     return Run(path=path, manifest=manifest, results=results)
 
 
+def run_manifest(path: Path) -> Manifest:
+    """The manifest in a run directory, complete or not."""
+    found: Manifest = _read(path / "manifest.json", Manifest)
+    return found
+
+
 def _read(path: Path, form: type[Any]) -> Any:
     try:
         data = json_object(path, hint="give the folder that `llmc eval --out` wrote")
@@ -93,6 +103,8 @@ def _read(path: Path, form: type[Any]) -> Any:
                 f"{path} has schema {quoted(data['schema'])}, this llmc reads {SCHEMA}",
                 hint="evaluate again, or update llmc",
             )
+        if seal_holds(data) is False:
+            raise UserError(f"{path} has changed since it was written", hint="evaluate again")
         return form.model_validate(data)
     except ValidationError as error:
         raise UserError(f"{path}: {first_fault(error, 'the file')}", hint="evaluate again, or update llmc") from None

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from llmc.errors import UserError
 from llmc.files import replace_text
+from llmc.folders.foreign import refuse_foreign
+from llmc.folders.marker import NAME, Kind, Marker, job_id, new_marker
+from llmc.folders.output import Output, State, look, refuse_writer
+from llmc.folders.place import check_out
 from llmc.harmless import json_text
 from llmc.report.comparison import Comparison
 from llmc.report.flips import collect, write_items
@@ -15,8 +20,10 @@ from llmc.report.markdown import report_markdown
 from llmc.report.page import PageOptions, page
 
 PAGE, MARKDOWN, JSON_FILE, ITEMS = "report.html", "report.md", "comparison.json", "items.jsonl.gz"
+NAMES = (PAGE, MARKDOWN, JSON_FILE, ITEMS)
 BEGUN = "begun.tmp"
-"""The folder inside a report's in which its files are written first."""
+"""The folder that a killed llmc left in a report's, before it marked its folders."""
+KIND: Kind = "report"
 
 
 def to_json(comparison: Comparison) -> str:
@@ -35,30 +42,44 @@ def write_report(compared: Compared, out: Path, options: PageOptions, *, overwri
     All are there or none: they take their places when the last is written. Whatever stops that (a full disk, an
     interrupt) leaves an old report as it was, and of a new directory nothing.
     """
-    names = (PAGE, MARKDOWN, JSON_FILE, ITEMS)
-    # A kill can leave the folder of what was begun, which is nobody's.
-    if (
-        out.exists()
-        and any(each.name != BEGUN for each in (out.iterdir() if out.is_dir() else [out]))
-        and not overwrite
-    ):
-        raise UserError(f"{out} exists", hint="give another --out, or --overwrite")
-    begun, new = out / BEGUN, not out.exists()
-    _make_folder(begun)
-    try:
+    check_report(out, overwrite=overwrite)
+    job = job_id(compared.comparison.model_dump(mode="json", exclude={"created", "command"}))
+    admit = partial(_admit, out, overwrite)
+    with Output(out, new_marker(KIND, job, writes=NAMES), admit, overwrite=overwrite, at_once=True) as output:
+        begun = output.folder
         flips = collect(compared.joined)
         first = write_items(begun / ITEMS, compared.joined, flips, redact=options.redact)
         write_text(begun / PAGE, page(compared, flips, options, first))
         plain = redacted(compared.comparison) if options.redact else compared.comparison
         write_text(begun / MARKDOWN, report_markdown(plain) + "\n")
         write_text(begun / JSON_FILE, to_json(plain))
-        for name in names:
-            (begun / name).replace(out / name)
-    finally:
-        shutil.rmtree(begun, ignore_errors=True)
-        if new and not any(out.iterdir()):
-            out.rmdir()
-    return [out / name for name in names]
+        output.finish()
+    return [out / name for name in NAMES]
+
+
+def check_report(out: Path, *, overwrite: bool, reads: Mapping[str, Path | None] | None = None) -> None:
+    """Raises `UserError` where no report can be written; `reads` is what it is made of, by what that is called."""
+    check_out(out, reads or {})
+    _admit(out, overwrite, *look(out, KIND))
+    refuse_writer(out)
+
+
+def _admit(out: Path, overwrite: bool, state: State, marker: Marker | None) -> None:
+    if state is State.NEW:
+        return
+    if marker is None and {each.name for each in out.iterdir()} == {BEGUN}:
+        raise UserError(
+            f"{out} holds what an llmc left half-made that did not mark its folders yet",
+            hint="remove it or give another --out",
+        )
+    if state in (State.UNMARKED, State.FINISHED) and not overwrite:
+        raise UserError(f"{out} exists", hint="give another --out, or --overwrite")
+    if marker is None:
+        raise UserError(
+            f"{out} has no {NAME} that says what llmc wrote there, so --overwrite can't tell what is its own",
+            hint="move it away or give another --out",
+        )
+    refuse_foreign(out, marker, option="--overwrite" if overwrite else "a new report")
 
 
 def write_page(compared: Compared, path: Path, options: PageOptions) -> None:

@@ -131,8 +131,12 @@ def test_a_run_that_cannot_be_written_or_read_is_one_sentence(model, tmp_path, c
 
 def test_what_a_kill_left_of_the_first_file_is_no_run(model, tmp_path):
     (tmp_path / "run").mkdir()
-    (tmp_path / "run/manifest.json.tmp").write_text('{"sch')
+    (tmp_path / f"run/..llmc-folder.json.{'0' * 16}.llmc-tmp").write_text('{"llm')
     assert evaluate(model, tmp_path / "run", "--tasks", "factoid_qa", "--resume") == 0
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/manifest.json.tmp").write_text("mine")
+    assert evaluate(model, tmp_path / "other", "--tasks", "factoid_qa", "--resume") == 2
+    assert (tmp_path / "other/manifest.json.tmp").read_text() == "mine"
 
 
 def test_a_damaged_line_of_the_dense_run_is_named(model, tmp_path, capsys):
@@ -141,7 +145,7 @@ def test_a_damaged_line_of_the_dense_run_is_named(model, tmp_path, capsys):
     samples.write_text(samples.read_text().replace('{"id"', '{"id', 1))
     more = ("--tasks", "factoid_qa", "--dense-run", str(tmp_path / "dense"), "--judge", "dense-likelihood")
     assert evaluate(model, tmp_path / "run", *more) == 2
-    assert "factoid_qa.jsonl:1" in capsys.readouterr().err
+    assert "factoid_qa.jsonl has 2,348 bytes" in (said := capsys.readouterr().err) and "evaluate again" in said
 
 
 class _Template:

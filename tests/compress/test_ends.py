@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from llmc.compress import _job, _journal, _writer
+from llmc.compress import _journal, _writer
 from llmc.compress._job import compress
 from llmc.compress._recipe import build
 from llmc.data.calibration import Calibration
@@ -87,7 +87,7 @@ def llmc(tmp_path, command, out, *more):
 
 def test_resuming_another_run_is_refused(tmp_path, monkeypatch):
     save_tiny("llama", tmp_path / "dense")
-    monkeypatch.setattr(_writer.ShardWriter, "join", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(_writer.ShardWriter, "join", lambda self, kept: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         compress(job(tmp_path), quiet)
     with pytest.raises(UserError, match="another stages"):
@@ -130,7 +130,7 @@ def test_a_directory_without_write_permission_is_one_sentence(tmp_path, monkeypa
 
 def test_too_little_space_is_said_before_any_work(tmp_path, monkeypatch):
     save_tiny("llama", tmp_path / "dense")
-    monkeypatch.setattr(_job.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
+    monkeypatch.setattr("llmc.files.shutil.disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
     with pytest.raises(UserError, match=r"has 0\.0 MB free and about 0\.\d MB are needed"):
         compress(job(tmp_path), quiet)
     assert not (tmp_path / "out").exists()
@@ -175,7 +175,7 @@ def test_a_finished_run_of_another_command_is_not_taken_for_this_one(tmp_path, w
     before = weights(tmp_path / "out")
     if what == "model":
         save_tiny("llama", tmp_path / "dense", seed=1)
-    with pytest.raises(UserError, match=rf"finished, and was made with another {what}; .*--overwrite"):
+    with pytest.raises(UserError, match=rf"finished, and was made with another {what}.*; .*--overwrite"):
         compress(job(tmp_path, resume=True, **OTHERS[what]), quiet)
     assert weights(tmp_path / "out") == before
 
@@ -187,12 +187,16 @@ def test_overwrite_spares_what_llmc_did_not_write(tmp_path):
     with pytest.raises(UserError, match=r"notes\.txt as well, which llmc did not write"):
         compress(job(tmp_path, overwrite=True), quiet)
     (tmp_path / "out/notes.txt").unlink()
-    (tmp_path / "out/config.json.tmp").write_text("{")  # what a kill leaves is ours
+    (tmp_path / "out/config.json.tmp").write_text("{")
+    with pytest.raises(UserError, match=r"config\.json\.tmp as well, which llmc did not write"):
+        compress(job(tmp_path, overwrite=True), quiet)
+    (tmp_path / "out/config.json.tmp").unlink()
+    (tmp_path / f"out/.config.json.{'0' * 16}.llmc-tmp").write_text("{")  # what a kill leaves is ours
     compress(job(tmp_path, overwrite=True), quiet)
     shutil.move(tmp_path / "dense", tmp_path / "out/dense")
     inside = job(tmp_path, overwrite=True)
     inside.model = tmp_path / "out/dense"
-    with pytest.raises(UserError, match="dense as well"):
+    with pytest.raises(UserError, match="out holds the model"):
         compress(inside, quiet)
     assert (tmp_path / "out/dense/config.json").exists()
 
@@ -201,7 +205,7 @@ def test_too_little_space_leaves_the_result_that_was_to_be_replaced(tmp_path, mo
     save_tiny("llama", tmp_path / "dense")
     compress(job(tmp_path), quiet)
     before = weights(tmp_path / "out")
-    monkeypatch.setattr(_job.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, -(10**9)))
+    monkeypatch.setattr("llmc.files.shutil.disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, -(10**9)))
     with pytest.raises(UserError, match="MB are needed"):
         compress(job(tmp_path, overwrite=True), quiet)
     assert weights(tmp_path / "out") == before

@@ -1,12 +1,10 @@
 """A run that is killed within a cohort of generations goes on from the last minute, with the answers of a whole run."""
 
-import json
 import random
 
 import pytest
 import torch
 
-from llmc.errors import UserError
 from llmc.evaluate import backend, generate
 from llmc.evaluate.backend import LmEvalBackend
 from llmc.evaluate.engine import Engine
@@ -106,18 +104,20 @@ def test_numbers_that_were_drawn_are_passed_over():
     assert draw(logits[2], 0.8, 0.9, other) == drawn[2]
 
 
-def test_a_damaged_note_is_one_sentence(tmp_path):
-    (tmp_path / "journal-begun.json").write_text("{")
-    with pytest.raises(UserError, match=r"journal-begun\.json is damaged"):
-        Journal(tmp_path / "journal.jsonl")
+def test_a_damaged_note_is_begun_anew(tmp_path):
+    note = tmp_path / "journal-begun.json"
+    Journal(tmp_path / "journal.jsonl").keep({"k": [1, 2]})
+    assert Journal(tmp_path / "journal.jsonl").begun == {"k": [1, 2]}
+    note.write_text(note.read_text().replace("1, 2", "1, 3"))
+    assert Journal(tmp_path / "journal.jsonl").begun == {}
 
 
 def test_a_finished_run_leaves_no_notes(tmp_path):
     journal = Journal(tmp_path / "journal.jsonl")
     journal.store([])
     journal.keep({"k": [1, 2]})
-    assert json.loads((tmp_path / "journal-begun.json").read_text()) == {"k": [1, 2]}
-    journal.remove()
+    assert len(list(tmp_path.iterdir())) == 2
+    Journal.remove_from(tmp_path)
     assert not list(tmp_path.iterdir())
 
 

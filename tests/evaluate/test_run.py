@@ -1,6 +1,7 @@
 """Run directories: torn journals, kills, resumption to the same bytes, refusals."""
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -10,6 +11,7 @@ import pytest
 from llmc.errors import UserError
 from llmc.evaluate.engine import Engine
 from llmc.evaluate.estimate import Estimate, mean
+from llmc.evaluate.identity import seal_of
 from llmc.evaluate.journal import Journal
 from llmc.evaluate.run import Run, RunWriter
 from llmc.evaluate.runner import described, gather, perform
@@ -80,7 +82,7 @@ def content(path: Path) -> dict[str, bytes]:
 def test_a_run_killed_anywhere_ends_in_the_same_bytes(tmp_path):
     do(tmp_path / "whole")
     expected = content(tmp_path / "whole")
-    assert set(expected) == {"manifest.json", "results.json", "samples/toy/task.jsonl"}
+    assert set(expected) == {".llmc-folder.json", "manifest.json", "results.json", "samples/toy/task.jsonl"}
     for kill_after in (0, 1, 2, 4):
         path = tmp_path / str(kill_after)
         with pytest.raises(KeyboardInterrupt):
@@ -97,7 +99,7 @@ def test_a_run_killed_anywhere_ends_in_the_same_bytes(tmp_path):
 def test_a_resumed_run_asks_only_what_is_missing(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         do(tmp_path / "run", kill_after=2)
-    known = len(Journal(tmp_path / "run" / "journal.jsonl").known)
+    known = len(Journal(tmp_path / "run" / "journal.jsonl", seal_of(MANIFEST)).known)
     asked = []
     score = Engine._score
 
@@ -139,13 +141,57 @@ def test_directories_are_never_overwritten_or_mixed(tmp_path):
         Run(tmp_path / "other")
 
 
-def test_a_journal_damaged_before_its_end_is_refused(tmp_path):
+def test_a_line_that_is_not_as_written_is_asked_again(tmp_path, caplog):
     path = tmp_path / "journal.jsonl"
-    Journal(path).store([("k", Answer(text="é", loglikelihood=-0.1 - 0.2))])
-    assert Journal(path).known["k"] == Answer(text="é", loglikelihood=-0.1 - 0.2)
-    path.write_bytes(b"{rubbish\n" + path.read_bytes())
-    with pytest.raises(UserError, match="damaged"):
-        Journal(path)
+    first = ("k", Answer(text="é", loglikelihood=-0.1 - 0.2))
+    Journal(path).store([first])
+    Journal(path).store([("l", Answer(text="yes"))])
+    whole = path.read_bytes()
+    assert Journal(path).known == dict([first, ("l", Answer(text="yes"))])
+    path.write_bytes(whole.replace(b"yes", b"yet"))
+    assert Journal(path).known == dict([first]) and "1 line is not as written" in caplog.text
+    assert path.read_bytes() == whole.splitlines(keepends=True)[0], "what counts for nothing is gone"
+    path.write_bytes(b"{rubbish\n" + whole)
+    assert set(Journal(path).known) == {"k", "l"}
+    path.write_bytes(b"".join(reversed(whole.splitlines(keepends=True))))
+    assert set(Journal(path).known) == {"l"}
+    path.write_bytes(whole)
+    assert Journal(path, "another run").known == {}
+
+
+def test_what_is_begun_by_an_older_llmc_is_refused(tmp_path):
+    (tmp_path / "manifest.json").write_text(json.dumps({**MANIFEST, "schema": 1, "complete": False}))
+    (tmp_path / "journal.jsonl").write_text('{"k": {"text": "yes"}}\n')
+    with pytest.raises(UserError, match=r"half-made.*; finish it with that version, or give another --out"):
+        RunWriter(tmp_path, resume=True).begin(MANIFEST)
+    assert (tmp_path / "journal.jsonl").read_text() == '{"k": {"text": "yes"}}\n'
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"packages": {"llmc": "9"}}, r"llmc version \(0\.1, not 9\)"),
+        ({"packages": {"llmc": "0.1", "torch": "9"}}, r"torch version \(2, not 9\)"),
+        ({"code_sha256": "b" * 64}, "code of llmc"),
+        ({"model_files": {"config.json": "c" * 64, "tokenizer.json": "e" * 64}}, "tokenizer.json;"),
+        ({"model_files": {"config.json": "c" * 64}}, r"tokenizer.json \(gone\)"),
+        ({"model": {"id": "x", "sha256": "2" * 64}}, "model: sha256"),
+        ({"machine": {"n_threads": 2}}, r"number of threads \(1, not 2\)"),
+        ({"dtype": "float32"}, "dtype"),
+        ({"backend_args": {"a": "b"}}, "backend_args: a"),
+        ({"tasks": {"toy/task": {"version": 2}}}, "tasks: toy/task: version"),
+    ],
+)
+def test_whatever_changes_an_answer_is_named(change, said, tmp_path):
+    before = {
+        **MANIFEST, "packages": {"llmc": "0.1", "torch": "2"}, "code_sha256": "a" * 64, "machine": {"n_threads": 1},
+        "model_files": {"config.json": "c" * 64, "tokenizer.json": "d" * 64}, "model": {"id": "x", "sha256": "1" * 64},
+        "tasks": {"toy/task": {"version": 1}}, "backend_args": {},
+    }  # fmt: skip
+    RunWriter(tmp_path).begin(before)
+    RunWriter(tmp_path, resume=True).begin(before)
+    with pytest.raises(UserError, match=f"another {said}"):
+        RunWriter(tmp_path, resume=True).begin({**before, **change})
 
 
 def test_the_description_changes_with_prompts_and_golds_but_not_with_their_order():

@@ -5,6 +5,8 @@ import errno
 import pytest
 
 from llmc.cli import run
+from llmc.errors import UserError
+from llmc.folders.marker import NAME as MARKER
 from llmc.report import write
 from llmc.report.page import PageOptions
 from llmc.report.write import BEGUN, write_report
@@ -13,7 +15,7 @@ FILES = ["comparison.json", "items.jsonl.gz", "report.html", "report.md"]
 
 
 def names(folder):
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.name != MARKER)
 
 
 @pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
@@ -43,11 +45,13 @@ def test_an_old_report_stays_whole_when_its_successor_fails(compared, tmp_path, 
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_what_a_kill_left_is_no_report(compared, tmp_path):
+def test_what_a_kill_of_an_older_llmc_left_is_told_and_left_alone(compared, tmp_path):
     (tmp_path / "out" / BEGUN).mkdir(parents=True)
-    (tmp_path / "out" / BEGUN / "items.jsonl.gz").write_bytes(b"half")
-    write_report(compared, tmp_path / "out", PageOptions(), overwrite=False)
-    assert names(tmp_path / "out") == FILES
+    (tmp_path / "out" / BEGUN / "items.jsonl.gz").write_bytes(b"mine, for all that llmc knows")
+    for overwrite in (False, True):
+        with pytest.raises(UserError, match="half-made"):
+            write_report(compared, tmp_path / "out", PageOptions(), overwrite=overwrite)
+    assert (tmp_path / "out" / BEGUN / "items.jsonl.gz").read_bytes() == b"mine, for all that llmc knows"
 
 
 @pytest.mark.parametrize("option", [["--redact"], ["--overwrite"], ["--max-html-mb", "2"]])
