@@ -95,7 +95,7 @@ def empty_(embedding: nn.Embedding) -> None:
     assert weight is not None
     stand_in = weight.detach().to("meta")
     stand_in._is_hf_initialized = True  # type: ignore[attr-defined]
-    embedding.weight = stand_in  # type: ignore[assignment]
+    embedding.weight = stand_in
 
 
 def packed_embedding(table: PackedHead, like: nn.Embedding, place: str) -> PackedEmbedding:
