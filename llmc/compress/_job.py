@@ -23,7 +23,7 @@ from llmc.compress._trial import try_small_copy
 from llmc.compress._verify import check_blocks
 from llmc.compress._walk import Progress, Walk
 from llmc.compress._writer import PARTS, SHARDS, WORK, WORKING, ShardWriter, disk_errors, write_json
-from llmc.compress.formats._format import Stored, without_unread_tables
+from llmc.compress.formats._format import Stored, asked_of_stock
 from llmc.errors import UserError
 from llmc.files import check_place
 from llmc.folders.exchange import pending
@@ -134,7 +134,7 @@ def _made(job: Job, skeleton: Skeleton, planned: Plan, progress: Progress, outpu
 def _check(job: Job, planned: Plan, journal: Journal, stored: dict[str, Stored], config: dict[str, Any]) -> None:
     """Raises `UserError` unless the written files give every loader the blocks that stood in memory."""
     source = Skeleton(job.model, planned.compute_dtype)
-    asked = without_unread_tables(stored)
+    asked = asked_of_stock(stored)
     unread = {name: s for name, s in stored.items() if name not in asked}
     stock_config = final_config(job, planned.format, asked, source) if unread else config
     check_written(job, planned.format, source, planned.loading, stock_config, unread)

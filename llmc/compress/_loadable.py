@@ -87,7 +87,7 @@ def check_written(
 ) -> None:
     """Raises `UserError` where the loader would not take the files that were written, though it takes the source.
 
-    `tables` are those that it can't read in any case: it is asked about the rest, with `config` for that.
+    `tables` are those that it isn't asked about: `config` is that of the rest.
     """
     stored_as = config.get("quantization_config")
     if before.error is None and (stored_as is None or "quant_method" in stored_as):

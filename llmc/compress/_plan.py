@@ -16,7 +16,7 @@ from llmc.compress._finish import final_config
 from llmc.compress._loadable import check_planned, check_source, packed_name
 from llmc.compress._method import Method
 from llmc.compress._tables import Table, check_experts, check_wanted, planned_tables
-from llmc.compress.formats._format import Format, Stored, without_unread_tables
+from llmc.compress.formats._format import Format, Stored, asked_of_stock
 from llmc.data.calibration import Calibration
 from llmc.errors import UserError
 from llmc.models.checkpoint import Checkpoint, torch_dtype
@@ -129,7 +129,7 @@ def plan(job: Job) -> tuple[Skeleton, Plan]:
     if fmt.name != "dense":
         packed |= {table.name: table.stored for table in tables}
         check_experts(packed)
-    asked = without_unread_tables(packed)
+    asked = asked_of_stock(packed)
     check_planned(job, fmt, asked, skeleton, before, final_config(job, fmt, asked, skeleton))
     return Skeleton(job.model, wanted), Plan(
         format=fmt,

@@ -94,8 +94,8 @@ def empty_(embedding: nn.Embedding) -> None:
     weight = embedding._parameters.pop("weight")
     assert weight is not None
     stand_in = weight.detach().to("meta")
-    stand_in._is_hf_initialized = True
-    embedding.weight = stand_in  # type: ignore[assignment]
+    stand_in._is_hf_initialized = True  # type: ignore[attr-defined]
+    embedding.weight = stand_in
 
 
 def packed_embedding(table: PackedHead, like: nn.Embedding, place: str) -> PackedEmbedding:

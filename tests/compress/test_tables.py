@@ -128,6 +128,14 @@ def test_on_the_layers_grid_plain_transformers_loads_it_and_on_another_it_says_t
     assert "only llmc.load reads this file rightly" in other.warnings[-1]
 
 
+def test_one_group_a_row_of_a_width_that_fills_no_word_loads_in_plain_transformers_too(tmp_path):
+    sizes = {"hidden_size": 60, "intermediate_size": 100, "head_dim": 16}
+    save_tiny("llama-tied", tmp_path / "dense", dtype=torch.bfloat16, **sizes)
+    compress(table_job(tmp_path, embeddings=4, settings={"bits": 4, "group_size": -1}), quiet)
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
+    assert torch.equal(logits(plain), logits(load_model(tmp_path / "out")))
+
+
 def test_config_json_names_the_tables_and_the_rest_by_class(tmp_path):
     save_tiny("llama-tied", tmp_path / "dense")
     compress(table_job(tmp_path), quiet)

@@ -66,6 +66,15 @@ def without_unread_tables(stored: Mapping[str, Stored]) -> dict[str, Stored]:
     return {name: s for name, s in stored.items() if on_one_grid or s.module not in TABLES}
 
 
+def asked_of_stock(stored: Mapping[str, Stored]) -> dict[str, Stored]:
+    """`stored` without the tables that transformers' loader can't be asked about with shapes alone.
+
+    Besides those that it can't read: decoding one group a row, it doesn't know a row's length without its values.
+    """
+    read = without_unread_tables(stored)
+    return {name: s for name, s in read.items() if s.module not in TABLES or s.group_size != -1}
+
+
 @runtime_checkable
 class Format(Protocol):
     """How compressed layers are stored. `layer` is a module's name in the checkpoint, without ".weight"."""
