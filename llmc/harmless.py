@@ -17,6 +17,7 @@ HIDDEN = (
 """The inside of a character class; line feed and tab are not in it."""
 _IN_BLOCK, _IN_LINE = re.compile(f"[{HIDDEN}]"), re.compile(f"[{HIDDEN}\t\n]")
 _IN_JSON = re.compile(f"[{HIDDEN}]".replace("\ud800-\udfff", ""))
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]|#(?=#\[|#vso\[)")
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _COMMAND = re.compile(r"(?<!\S):(?=:)|#(?=#\[)|#(?=#vso\[)")
 """Where a pipeline's runner would take the rest of a line for a command: `::name::`, `##[name]`, `##vso[name]`."""
@@ -35,11 +36,12 @@ def block(text: object) -> str:
 def json_text(data: object, *, indent: int | None = None, sort_keys: bool = False, ascii_only: bool = False) -> str:
     """`data` as JSON whose text does nothing to a terminal that shows it; who reads it as JSON gets it unchanged.
 
+    `ascii_only` is for standard output: right in every encoding, and without what a pipeline's runner obeys.
     Halves of characters, which UTF-8 can't write, become question marks.
     """
     told = json.dumps(data, indent=indent, sort_keys=sort_keys, allow_nan=False, ensure_ascii=False)
     told = _IN_JSON.sub(_json_escape, told.encode("utf-8", "replace").decode())
-    return re.sub(r"[^\x00-\x7f]", _json_escape, told) if ascii_only else told
+    return _NOT_ASCII.sub(_json_escape, told) if ascii_only else told
 
 
 def _escape(match: re.Match[str]) -> str:

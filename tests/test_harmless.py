@@ -70,6 +70,7 @@ JSON = st.recursive(
 def test_json_is_read_back_as_it_was_and_steers_nothing(data, ascii_only, indent):
     told = json_text(data, indent=indent, ascii_only=ascii_only)
     assert obeyed(told.replace("\n", "")) == [] and (not ascii_only or told.isascii())
+    assert not ascii_only or not re.search(r"##\[|##vso\[", told)
     plain = json.loads(json.dumps(data, ensure_ascii=False).encode("utf-8", "replace"))
     assert json.loads(told) == plain
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from llmc.harmless import block
+from llmc.harmless import line
 from llmc.report.comparison import Comparison, Row
 from llmc.report.rows import worst_first
 
@@ -35,7 +35,7 @@ def _annotation(row: Row, path: str | None, undecided: str) -> str:
 
 def _data(text: str) -> str:
     """Text behind the second `::`, which it holds none of itself."""
-    coded = block(text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A"))
+    coded = line(text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A"))
     return re.sub(":(?=:)", ": ", coded)
 
 
