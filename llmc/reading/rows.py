@@ -82,14 +82,14 @@ def text_lines(path: Path, tally: Tally | None = None) -> Iterator[tuple[int, st
             yield number, text
 
 
-def json_rows(path: Path, tally: Tally | None = None) -> Iterator[tuple[int, Any]]:
-    """The value of every line that isn't blank, with its number.
+def json_rows(path: Path, tally: Tally | None = None, *, halves: bool = False) -> Iterator[tuple[int, Any]]:
+    """The value of every line that isn't blank, with its number; `halves` as for `json_value`.
 
     Raises `UserError` naming a line without one; with a `tally` such lines are left out and counted there.
     """
     for number, line in text_lines(path, tally):
         try:
-            value = json_value(line)
+            value = json_value(line, halves=halves)
         except Malformed as error:
             half = "surrogate" in str(error)
             said = f"holds half of a character ({error})" if half else f"is not JSON ({error})"

@@ -157,7 +157,7 @@ def load_samples(path: Path) -> Samples:
             n_line += 1
             if raw.strip():
                 try:
-                    columns.add(json_value(raw.decode("utf-8")), offset)
+                    columns.add(json_value(raw.decode("utf-8"), halves=True), offset)
                 except ValueError as error:
                     raise UserError(f"{path}:{n_line}: {error}", hint="the file is damaged: evaluate again") from None
             offset += len(raw)
