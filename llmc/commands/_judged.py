@@ -9,6 +9,7 @@ from pathlib import Path
 
 from llmc.report.judge import Compared, compare, refuse_itself, refuse_swapped
 from llmc.report.policy_file import load_policy
+from llmc.report.policy_names import check_names
 from llmc.report.runs import load_run, told_apart
 
 
@@ -18,6 +19,7 @@ def judged(dense: Path, runs: Sequence[Path], policy: Path | None, *, command: S
     now = datetime.datetime.now(datetime.timezone.utc)
     line = shlex.join(["llmc", *command[1:]]) if command else ""
     first, others = load_run(dense), told_apart([load_run(run) for run in runs])
+    check_names(file, [first, *others])
     refuse_itself(first, others)
     refuse_swapped(first, others)
     return compare(first, others, file, now=now, command=line)

@@ -62,11 +62,11 @@ class Chat:
         if len(messages) > 1 and messages[0]["role"] == "system" and messages[1]["role"] == "user":
             both = f"{messages[0]['content']}\n\n{messages[1]['content']}"
             tried.append([{**messages[1], "content": both}, *messages[2:]])
-        refused = None
+        refused: Exception | None = None
         for attempt in tried:
             try:
                 return self._rendered(attempt, add_generation_prompt=True)
-            except TemplateError as error:
+            except Exception as error:  # a template is a program of the model's, and can raise anything
                 refused = refused or error
         reason = str(refused).splitlines()[0] if str(refused) else "no reason"
         raise UserError(
@@ -92,7 +92,7 @@ class Chat:
         prompt = self(_PROBE)
         try:
             answered = self._rendered([*_PROBE, {"role": "assistant", "content": _MARK}], add_generation_prompt=False)
-        except TemplateError:
+        except Exception:  # as above; nothing is known of the glue then
             return ""
         before, found, _ = answered.partition(_MARK)
         between = before[len(prompt) :]
@@ -130,7 +130,7 @@ def _switches(source: str) -> dict[str, Any]:
     plain = re.sub(r"\{%-?\s*(?:end)?generation\s*-?%\}", "", source)  # transformers' own tag
     try:
         names = meta.find_undeclared_variables(Environment(extensions=["jinja2.ext.loopcontrols"]).parse(plain))
-    except TemplateError:
+    except (TemplateError, RecursionError):
         names = set()
     named = ((name, _off(name, source)) for name in sorted(names) if _THINKING.search(name))
     return {name: value for name, value in named if value is not None}

@@ -221,12 +221,21 @@ def check_sample(line: Any) -> dict[str, Any]:
     try:
         _SAMPLE.validate_python(line)
     except ValidationError as error:
-        raise ValueError(first_fault(error, "the line")) from None
+        raise ValueError(_line_fault(error)) from None
     options, choice = line.get("options"), line.get("choice")
     if options is not None and choice is not None and choice >= len(options):
         raise ValueError(f"choice {choice} of {len(options)} options")
     checked: dict[str, Any] = line
     return checked
+
+
+def _line_fault(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    if first["type"] == "missing":
+        return f"an item without {first['loc'][-1]!r}"
+    if first["loc"][:1] == ("marks",) and len(first["loc"]) > 1:
+        return f"mark {quoted(first['loc'][1])} is {quoted(first['input'])}, not a number or null"
+    return first_fault(error, "the line")
 
 
 def first_fault(error: ValidationError, whole: str) -> str:

@@ -13,6 +13,7 @@ from transformers.utils import logging
 from llmc.errors import UserError, quoted, unknown
 from llmc.kernels.onednn_linear import use_onednn_
 from llmc.models.checkpoint import Checkpoint
+from llmc.models.companion_checks import check_companions, check_tokenizer
 from llmc.models.config import decoder_config, read_config
 from llmc.models.factored import factored_options
 from llmc.models.fits import check_depth, check_fits
@@ -30,14 +31,18 @@ logger = std_logging.getLogger(__name__)
 
 def load_tokenizer(directory: str | Path) -> Any:
     """The tokenizer of a checkpoint; a `UserError` when it has none."""
+    if (path := Path(directory)).is_dir():
+        check_companions(path)
     try:
-        with their_code(directory, "read", hint="copy the model's tokenizer files beside it"):
-            return AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
+        with their_code(directory, "read"):
+            tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
     except (UserError, ImportError) as error:
         raise UserError(
             f"{directory} has no tokenizer that transformers can load",
             hint="copy the model's tokenizer files beside it",
         ) from error
+    check_tokenizer(tokenizer, path)
+    return tokenizer
 
 
 def load_model(
@@ -58,6 +63,7 @@ def load_model(
     if kernels not in get_args(Kernels):
         raise unknown("kernels", kernels, get_args(Kernels))
     checkpoint = Checkpoint(directory)
+    check_companions(checkpoint.directory)
     check_folder(checkpoint)
     config, raw = decoder_config(directory, dense=False), read_config(directory)
     check_fits(checkpoint, config, raw)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from llmc.errors import UserError
 from llmc.models.checkpoint import Checkpoint
+from llmc.models.packed_shapes import check_awq, check_columns, check_compressed_tensors, check_gptq
 from llmc.ops.codes import Codes
 from llmc.ops.packing import unpack, unpack_awq
 
@@ -81,8 +82,11 @@ def _find_compressed_tensors(checkpoint: Checkpoint, quantization: Mapping[str, 
         scheme = compressed_tensors_scheme(layer, quantization)
         if scheme.get("type", "int") != "int" or scheme.get("dynamic"):
             raise NotOurs(f"{layer} has no static integer weights")
-        if scheme["strategy"] not in ("group", "channel", "tensor"):
-            raise NotOurs(f"{layer} has a scale a {scheme['strategy']}")
+        if scheme.get("strategy") not in ("group", "channel", "tensor"):
+            raise NotOurs(f"{layer} has a scale a {scheme.get('strategy')}")
+        if scheme.get("num_bits") not in BITS:
+            raise NotOurs(f"{layer} has codes of {scheme.get('num_bits')} bits")
+        check_compressed_tensors(checkpoint, layer, scheme["num_bits"])
         found[layer] = partial(read_compressed_tensors, scheme=scheme)
     return found
 
@@ -107,12 +111,14 @@ def read_compressed_tensors(layer: str, tensors: Mapping[str, Tensor], *, scheme
     bits = int(scheme["num_bits"])
     rows, columns = (int(size) for size in tensors[f"{layer}.weight_shape"].tolist())
     scale = tensors[f"{layer}.weight_scale"]
+    packed = tensors[f"{layer}.weight_packed"]
+    check_columns(layer, (rows, columns), tuple(packed.shape), 1 if scale.numel() == 1 else scale.shape[1], bits)
     scale = scale.reshape(1, 1).expand(rows, 1) if scale.numel() == 1 else scale
     if f"{layer}.weight_zero_point" in tensors:
         zero = unpack(tensors[f"{layer}.weight_zero_point"].T, bits, rows).T.contiguous()
     else:
         zero = torch.full_like(scale, 2 ** (bits - 1), dtype=torch.uint8)
-    codes = unpack(tensors[f"{layer}.weight_packed"], bits, columns)
+    codes = unpack(packed, bits, columns)
     return Codes(
         codes=codes, scale=scale, zero=zero, bits=bits, group=_out_of_order(layer, tensors, "weight_g_idx", scale)
     )
@@ -131,7 +137,10 @@ def _find_gptq(checkpoint: Checkpoint, quantization: Mapping[str, Any]) -> dict[
     if any(not pattern.startswith("-:") for pattern in quantization.get("dynamic") or {}):
         raise NotOurs("its layers are on unlike grids (dynamic)")
     read = partial(read_gptq, bits=bits, less=1 if stored_as == "gptq" else 0)
-    return dict.fromkeys(_layers(checkpoint, "qweight"), read)
+    layers = _layers(checkpoint, "qweight")
+    for layer in layers:
+        check_gptq(checkpoint, layer, bits)
+    return dict.fromkeys(layers, read)
 
 
 def read_gptq(layer: str, tensors: Mapping[str, Tensor], *, bits: int, less: int) -> Codes:
@@ -153,7 +162,10 @@ def _find_awq(checkpoint: Checkpoint, quantization: Mapping[str, Any]) -> dict[s
     version, bits = str(quantization.get("version", "gemm")).lower(), quantization.get("bits", 4)
     if version != "gemm" or bits != 4:
         raise NotOurs(f"AWQ files of version {version} with {bits} bits are not read here")
-    return dict.fromkeys(_layers(checkpoint, "qweight"), read_awq)
+    layers = _layers(checkpoint, "qweight")
+    for layer in layers:
+        check_awq(checkpoint, layer)
+    return dict.fromkeys(layers, read_awq)
 
 
 def read_awq(layer: str, tensors: Mapping[str, Tensor]) -> Codes:

@@ -62,10 +62,11 @@ _STRICT = _decoder(_constant, _whole)
 _LENIENT = _decoder(_infinite, int)
 
 
-def json_value(text: str, *, lenient: bool = False) -> Any:
+def json_value(text: str, *, lenient: bool = False, halves: bool = False) -> Any:
     """The value of a JSON text; `Malformed` says why it has none.
 
-    `lenient`: infinity and whole numbers of any size too, as the files of transformers have them.
+    `lenient`: infinity and whole numbers of any size too, as the files of transformers have them. `halves`: texts may
+    hold lone surrogates, for readers who replace them where they show a text.
     """
     try:
         value = (_LENIENT if lenient else _STRICT).decode(text)
@@ -80,7 +81,7 @@ def json_value(text: str, *, lenient: bool = False) -> Any:
         raise Malformed(str(error).split(";")[0].lower()) from None
     if text.count("[") + text.count("{") > DEPTH:
         _check_depth(value)
-    if "\\u" in text and _HALF.search(text):
+    if not halves and "\\u" in text and _HALF.search(text):
         _check_characters(value)
     return value
 
@@ -94,7 +95,7 @@ def json_object(
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (byte {error.start})", hint=hint) from None
     except Malformed as error:
-        raise UserError(f"{path} is not JSON that can be read: {error}", hint=hint) from None
+        raise UserError(f"{path} can't be read: it is not JSON ({error})", hint=hint) from None
     if not isinstance(value, dict):
         raise UserError(f"{path} holds no JSON object but {kind_of(value)}", hint=hint)
     return value

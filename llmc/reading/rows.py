@@ -68,7 +68,7 @@ def text_lines(path: Path, tally: Tally | None = None) -> Iterator[tuple[int, st
     Only a line feed ends a line: U+2028, U+0085 and their like are characters of the text, in JSON too. Raises
     `UserError` for a line that is not UTF-8; with a `tally` such lines are left out and counted there.
     """
-    for number, line in _lines(path):
+    for number, line in byte_lines(path):
         if not line.strip():
             continue
         if tally is not None:
@@ -82,14 +82,14 @@ def text_lines(path: Path, tally: Tally | None = None) -> Iterator[tuple[int, st
             yield number, text
 
 
-def json_rows(path: Path, tally: Tally | None = None) -> Iterator[tuple[int, Any]]:
-    """The value of every line that isn't blank, with its number.
+def json_rows(path: Path, tally: Tally | None = None, *, halves: bool = False) -> Iterator[tuple[int, Any]]:
+    """The value of every line that isn't blank, with its number; `halves` as for `json_value`.
 
     Raises `UserError` naming a line without one; with a `tally` such lines are left out and counted there.
     """
     for number, line in text_lines(path, tally):
         try:
-            value = json_value(line)
+            value = json_value(line, halves=halves)
         except Malformed as error:
             half = "surrogate" in str(error)
             said = f"holds half of a character ({error})" if half else f"is not JSON ({error})"
@@ -143,14 +143,15 @@ def _csv_rows(path: Path, reader: Any) -> Iterator[list[str]]:
 
 
 def _decoded(path: Path) -> Iterator[str]:
-    for number, line in _lines(path):
+    for number, line in byte_lines(path):
         try:
             yield (line.removeprefix(MARK) if number == 1 else line).decode("utf-8")
         except UnicodeDecodeError as error:
             raise UserError(f"{path} is not UTF-8 text (line {number})", hint="save it as UTF-8") from error
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+def byte_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Every line as it stands, its end included, with its number from 1; a `UserError` for one without an end."""
     with open_plain(path) as file:
         number = 0
         while line := file.readline(LONGEST_LINE + 1):

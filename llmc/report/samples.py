@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from llmc.errors import UserError, quoted
 from llmc.evaluate.run_forms import check_sample
-from llmc.reading.bounded import open_plain
 from llmc.reading.json_text import json_value
+from llmc.reading.rows import byte_lines
 
 FLAGS = ("empty", "unparsed", "refused", "overflowed", "truncated", "repetitive")
 Floats = NDArray[np.float64]
@@ -151,16 +151,14 @@ class _Columns:
 def load_samples(path: Path) -> Samples:
     """The columns of a samples file; a `UserError` names the file and line of what is wrong."""
     columns = _Columns(path)
-    n_line, offset = 0, 0
-    with open_plain(path) as file:
-        for raw in file:
-            n_line += 1
-            if raw.strip():
-                try:
-                    columns.add(json_value(raw.decode("utf-8")), offset)
-                except ValueError as error:
-                    raise UserError(f"{path}:{n_line}: {error}", hint="the file is damaged: evaluate again") from None
-            offset += len(raw)
+    offset = 0
+    for n_line, raw in byte_lines(path):
+        if raw.strip():
+            try:
+                columns.add(json_value(raw.decode("utf-8"), halves=True), offset)
+            except ValueError as error:
+                raise UserError(f"{path}:{n_line}: {error}", hint="the file is damaged: evaluate again") from None
+        offset += len(raw)
     return columns.finish()
 
 
