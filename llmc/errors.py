@@ -60,6 +60,7 @@ _WAYS_OUT = {
     errno.ENOTDIR: "a part of this path is a file; choose another path",
     errno.EISDIR: "this is a directory; give a file",
     errno.EEXIST: "choose another path",
+    errno.ELOOP: "this path leads round in links; choose another path",
     errno.ENAMETOOLONG: "choose a shorter path",
 }
 

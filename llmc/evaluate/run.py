@@ -17,7 +17,7 @@ from llmc.folders.place import check_out
 
 KIND: Kind = "eval"
 SCHEMA = 1
-FILES = ("manifest.json", "results.json", "journal*", "samples/*.jsonl", "samples/**/*.jsonl", "bench.json")
+FILES = ("manifest.json", "results.json", "journal*", "samples/**/*.jsonl", "bench.json")
 """What a run writes in its folder, as patterns."""
 IDENTITY = (
     "model", "suites", "lm_eval_tasks", "judges", "mode", "scale", "seed", "limit", "backend", "kernels",

@@ -108,7 +108,7 @@ def _may_hold(relative: str, marker: Marker) -> bool:
         parts = name.split("/")
         if len(parts) > depth and _matches(relative, ["/".join(parts[:depth])]):
             return True
-        if "**" in parts[:-1] and _matches(relative + "/", ["/".join(parts[: parts.index("**")]) + "/*"]):
+        if "**" in parts[:-1] and _matches(relative, ["/".join(parts[: parts.index("**") + 1])]):
             return True
     return False
 
@@ -146,9 +146,9 @@ def _matches(relative: str, patterns: object) -> bool:
 
 
 def _regex(pattern: str) -> re.Pattern[str]:
-    """`*` stays within a name, `**` goes through folders."""
-    parts = [".*" if part == "**" else _within(part) for part in pattern.split("/")]
-    return re.compile("/".join(parts), re.DOTALL)
+    """`*` stays within a name; `**` is any number of folders, none too."""
+    parts = ["(?:.*/)?" if part == "**" else _within(part) + "/" for part in pattern.split("/")]
+    return re.compile("".join(parts)[:-1] if parts[-1].endswith("/") else "".join(parts) + ".*", re.DOTALL)
 
 
 def _within(part: str) -> str:

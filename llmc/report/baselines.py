@@ -16,6 +16,7 @@ from pathlib import Path
 
 from llmc.errors import UserError, unknown
 from llmc.files import replace_text
+from llmc.folders.output_file import check_output_file
 from llmc.report.runs import load_run
 
 FOLDER = Path(".llmc/baselines")
@@ -43,13 +44,23 @@ def save(name: str, run: Path, folder: Path = FOLDER, *, overwrite: bool = False
     if facts.compression is not None:
         raise UserError(f"{run} is a run of a compressed model", hint="a baseline is a run of the dense model")
     file = folder / f"{name}.json"
-    if file.exists() and not overwrite:
+    if os.path.lexists(file) and not overwrite:
         raise UserError(f"baseline {name} exists", hint="replace it with --overwrite")
+    check_output_file(file, _is_baseline, "the baseline")
     where = os.path.relpath(run.resolve(), folder.resolve())
     made = Baseline(name=name, run=Path(where).as_posix(), sha256=content_sha256(run), model=facts.model.id)
     folder.mkdir(parents=True, exist_ok=True)
     replace_text(file, json.dumps(asdict(made), indent=1) + "\n")
     return made
+
+
+def _is_baseline(content: bytes) -> bool:
+    """Whether a file is a baseline: only such a file is replaced by one."""
+    try:
+        Baseline(**json.loads(content))
+    except (ValueError, TypeError, RecursionError):
+        return False
+    return True
 
 
 def find(name: str, folder: Path = FOLDER) -> Path:
@@ -75,7 +86,7 @@ def read(name: str, folder: Path = FOLDER) -> Baseline:
     try:
         return Baseline(**json.loads(file.read_text(encoding="utf-8")))
     except (ValueError, TypeError, OSError) as error:
-        raise UserError(f"{file} can't be read: {error}", hint="save the baseline again with --overwrite") from None
+        raise UserError(f"{file} can't be read: {error}", hint="move it away and save the baseline again") from None
 
 
 def names(folder: Path = FOLDER) -> Sequence[str]:
