@@ -1,4 +1,4 @@
-"""An output folder: nothing of others is touched, the old result stays until the new one is whole, one process writes."""
+"""An output folder: nothing of others is touched, the old result stays till the new one is whole, one job writes."""
 
 import os
 import tempfile
@@ -140,9 +140,7 @@ def test_what_turned_up_meanwhile_is_not_replaced(tmp_path):
     work(out, "old")
     with (
         pytest.raises(UserError, match=r"mine\.txt as well.*the new result is whole in"),
-        output(  # noqa: PT012
-            out, overwrite=True
-        ) as made,
+        output(out, overwrite=True) as made,
     ):
         replace_text(made.folder / "config.json", "new")
         (out / "mine.txt").write_text("mine")

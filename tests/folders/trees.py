@@ -20,7 +20,7 @@ TREES = st.lists(ENTRY, min_size=1, max_size=6)
 
 
 def plant(folder: Path, tree, outside: Path) -> list[Path]:
-    """Puts the tree into the folder where nothing is in the way; gives what was made. `outside` is what links lead to."""
+    """Puts the tree into the folder where nothing is in the way; gives what was made. Links lead to `outside`."""
     made = []
     for names, kind, content in tree:
         path = folder.joinpath(*names)
