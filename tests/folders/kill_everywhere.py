@@ -21,16 +21,41 @@ from llmc.errors import UserError
 from llmc.folders.foreign import first_foreign
 from llmc.folders.output import State, look
 from llmc.models.tiny import save_tiny
+from llmc.report.judge import compare
+from llmc.report.page import PageOptions
+from llmc.report.policy_file import load_policy
+from llmc.report.runs import load_run
+from llmc.report.write import write_report
 from tests.compress.jobs import job, quiet, weights
+from tests.report.conftest import NOW
+from tests.report.made_up_runs import write_family
 
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.chmod", "ctypes.dlsym"}
 
 
-def killed_at(number, top, work):
-    """Forks a process that does `work` and is killed before its change `number`; whether it came so far."""
+def ended(work):
+    """The exit code of a forked process that does `work`: 0, 1 for a `UserError`. This one computes nothing itself."""
     child = os.fork()
     if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code = 3
+    try:
+        work()
+        code = 0
+    except UserError as error:
+        sys.stderr.write(f"{error}\n")
+        code = 1
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def killed_at(number, top, work):
+    """Whether a process that does `work` came to its change `number`, before which it is killed."""
+    return ended(lambda: _watched(number, top, work)) == -signal.SIGKILL
+
+
+def _watched(number, top, work):
     count = 0
 
     def watch(event, arguments):
@@ -43,12 +68,11 @@ def killed_at(number, top, work):
 
     sys.addaudithook(watch)
     work()
-    os._exit(0)
 
 
 def compressions(top):
     """(make the old result, replace it, go on, what is in the folder) of a small compression."""
-    save_tiny("llama", top / "dense", num_hidden_layers=2)
+    ended(lambda: save_tiny("llama", top / "dense", num_hidden_layers=2))
     kind = "compress"
 
     def do(share, **how):
@@ -59,20 +83,11 @@ def compressions(top):
 
 def reports(top):
     """The same of a report."""
-    from tests.report.conftest import NOW
-    from tests.report.made_up_runs import write_family
-
-    from llmc.report.judge import compare
-    from llmc.report.page import PageOptions
-    from llmc.report.policy_file import load_policy
-    from llmc.report.runs import load_run
-    from llmc.report.write import write_report
-
     dense, others = write_family(top, n=20)
-    made = compare(load_run(dense), [load_run(others[0])], load_policy(None), now=NOW, command="")
     out = top / "place/out"
 
     def do(redact, overwrite):
+        made = compare(load_run(dense), [load_run(others[0])], load_policy(None), now=NOW, command="")
         write_report(made, out, PageOptions(redact=redact), overwrite=overwrite)
 
     def content(folder):
@@ -88,10 +103,10 @@ def main(step, which):
         top = Path(name)
         kind, first, replace, go_on, content = which(top)
         out = top / "place/out"
-        first()
+        assert ended(first) == 0
         old = content(out)
         shutil.copytree(top / "place", top / "kept")
-        replace()
+        assert ended(replace) == 0
         new = content(out)
         assert old != new
         number, came = 1, True
@@ -104,11 +119,8 @@ def main(step, which):
             assert state is State.FINISHED and now in (old, new), f"change {number}: {state}, neither old nor new"
             assert first_foreign(out, marker) is None, f"change {number}: {first_foreign(out, marker)}"
             found["old" if now == old else "new"] += 1
-            try:
-                go_on()
-            except UserError as error:  # killed before anything of the new one was there
-                assert now == old and "--overwrite" in str(error), f"change {number}: {error}"
-                replace()
+            if ended(go_on) == 1:  # killed before anything of the new one was there
+                assert now == old and ended(replace) == 0, f"change {number}"
                 found["begun anew"] += 1
             assert content(out) == new, f"change {number}: not the new one at last"
             assert [path.name for path in (top / "place").iterdir()] == ["out"], f"change {number}: leftovers"
@@ -121,4 +133,4 @@ if __name__ == "__main__":
     parser.add_argument("--step", type=int, default=1)
     parser.add_argument("--report", action="store_true")
     given = parser.parse_args()
-    print(json.dumps(main(given.step, reports if given.report else compressions)))
+    sys.stdout.write(json.dumps(main(given.step, reports if given.report else compressions)) + "\n")
