@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import json
 import logging
 import os
@@ -23,11 +24,7 @@ from llmc.errors import UserError
 from llmc.files import link_new
 from llmc.folders.marker import LOCK
 
-try:
-    import fcntl
-except ImportError:  # no POSIX system
-    fcntl = None  # type: ignore[assignment]
-
+fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
 logger = logging.getLogger(__name__)
 _NONE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTSUP}
 """What a file system without locks answers."""
