@@ -85,6 +85,7 @@ _WAYS_OUT = {
     errno.ENOTDIR: "a part of this path is a file; choose another path",
     errno.EISDIR: "this is a directory; give a file",
     errno.EEXIST: "choose another path",
+    errno.ELOOP: "this path leads round in links; choose another path",
     errno.ENAMETOOLONG: "choose a shorter path",
     errno.ELOOP: "this link leads back to itself; choose another path",
     errno.EFBIG: "files may not be that large here (`ulimit -f`, or the file system's own limit); choose another place",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,6 +17,10 @@ from llmc.evaluate.run import Run
 from llmc.evaluate.speed import SpeedSettings
 from llmc.evaluate.speed_process import Subject
 from llmc.files import replace_text
+from llmc.folders.lock import take
+from llmc.folders.marker import told
+from llmc.folders.output import refuse_writer
+from llmc.folders.output_file import check_output_file
 from llmc.harmless import json_text
 from llmc.kernels.fast_linear import computes_bfloat16_natively
 from llmc.models.checkpoint import Checkpoint
@@ -65,6 +70,11 @@ def run(job: BenchJob, settings: SpeedSettings, report: Report) -> dict[str, Any
         raise UserError(f"{job.out.parent} is no directory", hint="give --out a file in one that exists")
     if job.out is not None and job.out.is_dir():
         raise UserError(f"{job.out} is a directory", hint="give --out a file")
+    if job.out is not None:
+        check_output_file(job.out, partial(_is_bench, key="models"), "--out")
+    for folder in job.into:
+        check_output_file(folder / "bench.json", partial(_is_bench, key="metrics"), "--into")
+        refuse_writer(folder)
     device = pick_device(job.device)
     dtype = job.dtype if job.dtype != "auto" else _dtype(device)
     subjects = [
@@ -75,8 +85,22 @@ def run(job: BenchJob, settings: SpeedSettings, report: Report) -> dict[str, Any
     if job.out is not None:
         _write(job.out, result)
     for i, folder in enumerate(job.into):
-        _write(folder / "bench.json", run_record(result, i))
+        lock = take(folder)
+        try:
+            _write(folder / "bench.json", run_record(result, i))
+            told(folder, "bench.json")
+        finally:
+            lock.release()
     return result
+
+
+def _is_bench(content: bytes, key: str) -> bool:
+    """Whether a file is what a bench has written: only such a file is replaced."""
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and found.keys() >= {"schema", "session", "machine", "settings", key}
 
 
 def _dtype(device: str) -> str:

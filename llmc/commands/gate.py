@@ -58,6 +58,7 @@ def gate(
         raise UserError("the gate compares two runs", hint="llmc gate DENSE_RUN RUN --policy gate.toml")
     from llmc.commands._judged import judged
 
+    _check_outputs({"--junit": junit, "--json": json_, "--html": html, "--markdown": markdown})
     compared = judged(dense, [run], policy, command=sys.argv)
     result = compared.comparison.runs[0]
     _write(compared, junit=junit, json_=json_, markdown=markdown, html=html)
@@ -73,9 +74,25 @@ def gate(
     raise typer.Exit(result.exit_code)
 
 
+def _check_outputs(outputs: dict[str, Path | None]) -> None:
+    """Raises `UserError` for a path that can't be written, or whose file is not one that an earlier gate wrote."""
+    from llmc.folders.output_file import check_output_file
+    from llmc.report.written import WRITTEN
+
+    seen: dict[str, str] = {}
+    for option, path in outputs.items():
+        if path is None or (option == "--json" and str(path) == "-"):
+            continue
+        if (other := seen.setdefault(os.path.realpath(path), option)) != option:
+            raise UserError(f"{option} and {other} name the same file", hint="give each its own")
+        if option != "--markdown" or str(path) != os.environ.get("GITHUB_STEP_SUMMARY"):
+            check_output_file(path, WRITTEN[option], option)
+
+
 def _write(
     compared: Compared, *, junit: Path | None, json_: Path | None, markdown: Path | None, html: Path | None
 ) -> None:
+    from llmc.folders.output_file import append
     from llmc.report.junit import junit as junit_xml
     from llmc.report.markdown import gate_markdown
     from llmc.report.page import PageOptions
@@ -91,8 +108,7 @@ def _write(
         text = gate_markdown(compared.comparison) + "\n"
         if str(markdown) == os.environ.get("GITHUB_STEP_SUMMARY"):
             # Other lines of the same step may have written there before.
-            with markdown.open("a", encoding="utf-8") as file:
-                file.write(text)
+            append(markdown, text)
         else:
             write_text(markdown, text)
 

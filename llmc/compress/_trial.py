@@ -151,6 +151,8 @@ def remembered(place: Path) -> bool:
 def remember(place: Path) -> None:
     """Writes the note in one step, so that no reader meets half of it; a place that can't be written is no loss."""
     try:
+        if os.path.lexists(place):
+            return  # whatever that is, it stays
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=place.parent, suffix=".tmp", delete=False) as note:
             note.write(json.dumps({"tried": "well"}))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Literal
 from urllib.error import URLError
 
 from llmc.errors import UserError, unknown
+from llmc.files import whole_file
 
 State = Literal["ok", "missing", "changed"]
 
@@ -89,12 +91,18 @@ def _sha256(blocks: Iterable[bytes]) -> str:
 
 
 def fetch(pinned: Dataset, data_root: Path, *, opener: Callable[..., object] = urllib.request.urlopen) -> list[str]:
-    """Download what is missing or changed; a file counts only when its hash is right. Gives the files fetched."""
+    """Download what is missing; a file counts only when its hash is right. Gives the files fetched."""
     if pinned.download is None:
         raise UserError(
             f"{pinned.name} has no plain download", hint=f"get it from {pinned.source} and lay it out under {data_root}"
         )
-    wanted = [path for path, state in verify(pinned, data_root).items() if state != "ok"]
+    states = verify(pinned, data_root)
+    wanted = [path for path, state in states.items() if state != "ok"]
+    for path in wanted:
+        if os.path.lexists(data_root / path):
+            raise UserError(
+                f"{data_root / path} is there and isn't the pinned file", hint="move it away: it would be replaced"
+            )
     for path in wanted:
         address = pinned.download + path.removeprefix(pinned.name + "/")
         try:
@@ -111,7 +119,6 @@ def fetch(pinned: Dataset, data_root: Path, *, opener: Callable[..., object] = u
             )
         target = data_root / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.with_name(target.name + ".new")
-        beside.write_bytes(content)
-        beside.replace(target)
+        with whole_file(target) as file:
+            file.write(content)
     return wanted

@@ -33,7 +33,7 @@ SCHEMA = 1
 UNREAD = "the run directory has no manifest that can be read"
 ADDED = ("model_files", "task_folders", "dense_run", "backend_args", "dtype")
 """What manifests of before llmc kept checksums don't say."""
-FILES = ("manifest.json", "results.json", "journal*", "samples/*.jsonl", "samples/**/*.jsonl", "bench.json")
+FILES = ("manifest.json", "results.json", "journal*", "samples/**/*.jsonl", "bench.json")
 """What a run writes in its folder, as patterns."""
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from llmc.errors import UserError
 from llmc.files import sync_folder
-from llmc.folders.foreign import is_beside, remove_owned
+from llmc.folders.foreign import is_beside, remove_claim, remove_owned
 from llmc.folders.lock import refuse_held, take
 from llmc.folders.marker import Marker, read_marker
 
@@ -72,10 +72,16 @@ def recover(target: Path) -> None:
 
 
 def remove_leftovers_beside(target: Path, *, keep: Path | None = None) -> None:
-    """Removes what ended processes left beside `target`, as far as llmc wrote it; what is being written stays."""
-    for path, marker in _beside(target):
+    """Removes what ended processes left beside `target`, as far as llmc wrote it; what is being written stays.
+
+    Only the holder of the target's lock may call it: only he makes folders beside.
+    """
+    for path, marker in _all_beside(target):
         if path != keep:
-            discard(path, marker)
+            if marker is None:
+                remove_claim(path)
+            else:
+                discard(path, marker)
 
 
 def discard(folder: Path, marker: Marker) -> None:
@@ -105,14 +111,17 @@ def refuse_unmovable(target: Path) -> None:
 
 
 def _beside(target: Path) -> list[tuple[Path, Marker]]:
+    return [(path, marker) for path, marker in _all_beside(target) if marker is not None]
+
+
+def _all_beside(target: Path) -> list[tuple[Path, Marker | None]]:
     real = _real(target)
-    found = []
+    found: list[tuple[Path, Marker | None]] = []
     with contextlib.suppress(OSError), os.scandir(real.parent) as entries:
         for entry in entries:
             if is_beside(entry.name, real.name) and entry.is_dir(follow_symlinks=False):
                 with contextlib.suppress(UserError):
-                    if (marker := read_marker(Path(entry.path))) is not None:
-                        found.append((Path(entry.path), marker))
+                    found.append((Path(entry.path), read_marker(Path(entry.path))))
     return found
 
 

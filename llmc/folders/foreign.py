@@ -73,6 +73,23 @@ def remove_leftovers(folder: Path, marker: Marker) -> None:
             path.unlink(missing_ok=True)
 
 
+def is_of_a_claim(path: Path) -> bool:
+    """Whether a file is what a kill in the first instant of a job leaves: a lock with its note, or a begun file."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    match = TEMPORARY.fullmatch(path.name)
+    return (path.name == LOCK and path.stat().st_size > 0) or (match is not None and match["name"] in (LOCK, NAME))
+
+
+def remove_claim(folder: Path) -> None:
+    """Removes a folder without a marker that holds nothing but the beginning of a claim; any other stays as it is."""
+    paths = [Path(entry.path) for entry in os.scandir(folder)]
+    if all(is_of_a_claim(path) for path in paths):
+        for path in paths:
+            path.unlink()
+        _remove_folder(folder)
+
+
 def is_beside(name: str, target: str | None = None) -> bool:
     """Whether a folder of this name is made to replace one called `target` (any), or was replaced."""
     match = _BESIDE.fullmatch(name)
@@ -108,7 +125,7 @@ def _may_hold(relative: str, marker: Marker) -> bool:
         parts = name.split("/")
         if len(parts) > depth and _matches(relative, ["/".join(parts[:depth])]):
             return True
-        if "**" in parts[:-1] and _matches(relative + "/", ["/".join(parts[: parts.index("**")]) + "/*"]):
+        if "**" in parts[:-1] and _matches(relative, ["/".join(parts[: parts.index("**") + 1])]):
             return True
     return False
 
@@ -146,9 +163,9 @@ def _matches(relative: str, patterns: object) -> bool:
 
 
 def _regex(pattern: str) -> re.Pattern[str]:
-    """`*` stays within a name, `**` goes through folders."""
-    parts = [".*" if part == "**" else _within(part) for part in pattern.split("/")]
-    return re.compile("/".join(parts), re.DOTALL)
+    """`*` stays within a name; `**` is any number of folders, none too."""
+    parts = ["(?:.*/)?" if part == "**" else _within(part) + "/" for part in pattern.split("/")]
+    return re.compile("".join(parts)[:-1] if parts[-1].endswith("/") else "".join(parts) + ".*", re.DOTALL)
 
 
 def _within(part: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import importlib.util
+import importlib
 import json
 import logging
 import os
@@ -24,9 +24,7 @@ from llmc.errors import UserError
 from llmc.files import link_new
 from llmc.folders.marker import LOCK
 
-fcntl: Any = importlib.import_module("fcntl") if importlib.util.find_spec("fcntl") else None
-"""None where the system is no POSIX one."""
-
+fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
 logger = logging.getLogger(__name__)
 _NONE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTSUP}
 """What a file system without locks answers."""

@@ -112,6 +112,14 @@ def write_marker(folder: Path, marker: Marker) -> None:
     replace_text(folder / NAME, _text(marker))
 
 
+def told(folder: Path, name: str) -> None:
+    """Notes in the marker of a finished folder, where it has one, a file that another command of llmc wrote there."""
+    marker = read_marker(folder)
+    if marker is not None and marker.files is not None:
+        files = {**marker.files, name: facts_of(folder / name)}
+        write_marker(folder, marker.model_copy(update={"files": dict(sorted(files.items()))}))
+
+
 def _text(marker: Marker) -> str:
     return json.dumps(marker.model_dump(exclude_none=True), indent=1, sort_keys=True) + "\n"
 

@@ -15,7 +15,14 @@ from llmc.checksums import FileFacts as WrittenFacts
 from llmc.errors import UserError
 from llmc.files import TEMPORARY, sync_folder
 from llmc.folders import exchange as beside
-from llmc.folders.foreign import owned_files, refuse_foreign, remove_empty, remove_leftovers, remove_owned
+from llmc.folders.foreign import (
+    is_of_a_claim,
+    owned_files,
+    refuse_foreign,
+    remove_empty,
+    remove_leftovers,
+    remove_owned,
+)
 from llmc.folders.lock import FolderLock, refuse_held, take
 from llmc.folders.marker import LOCK, MADE_BY, NAME, Kind, Marker, inventory, read_marker, write_first, write_marker
 
@@ -42,18 +49,10 @@ def look(out: Path, kind: Kind) -> tuple[State, Marker | None]:
     except (FileNotFoundError, NotADirectoryError):
         return State.NEW, None
     if marker is None:
-        return (State.NEW if all(_is_of_a_claim(out / name) for name in names) else State.UNMARKED), None
+        return (State.NEW if all(is_of_a_claim(out / name) for name in names) else State.UNMARKED), None
     if marker.kind != kind:
         raise UserError(f"{out} is {MADE_BY[marker.kind]}, not {MADE_BY[kind]}", hint="choose another --out")
     return (State.FINISHED if marker.finished else State.BEGUN), marker
-
-
-def _is_of_a_claim(path: Path) -> bool:
-    """Whether a file is what a kill in the first instant of a job leaves: a lock with its note, or a begun file."""
-    if path.is_symlink() or not path.is_file():
-        return False
-    match = TEMPORARY.fullmatch(path.name)
-    return (path.name == LOCK and path.stat().st_size > 0) or (match is not None and match["name"] in (LOCK, NAME))
 
 
 class Output:

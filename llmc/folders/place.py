@@ -38,21 +38,28 @@ def check_out(out: Path, reads: Mapping[str, Path | None], *, option: str = "--o
 
 def refuse_unusable(out: Path, option: str = "--out") -> None:
     """Raises `UserError` where a link or a file stands at `out`, or where no folder can be reached there."""
-    try:
-        mode = out.lstat().st_mode
-    except FileNotFoundError:
+    mode = refuse_unreachable(out, option)
+    if mode is None:
         return
-    except OSError as error:
-        if error.errno == errno.ENOTDIR:
-            return  # `check_place` names the file in the path
-        why = "leads round in a circle of links" if error.errno == errno.ELOOP else _why(error)
-        raise UserError(f"{option} {_short(out)} {why}", hint="give another path") from None
-    except ValueError as error:  # a NUL
-        raise UserError(f"{option} {_short(out)} is no path: {error}", hint="give another path") from None
     if stat.S_ISLNK(mode):
         raise UserError(f"{out} is a link", hint="give the folder that it leads to, or another --out")
     if not stat.S_ISDIR(mode):
         raise UserError(f"{out} is a file", hint="give another --out")
+
+
+def refuse_unreachable(out: Path, option: str) -> int | None:
+    """The mode of what stands at `out`, None for nothing. `UserError` where the path leads nowhere: a loop of links."""
+    try:
+        return out.lstat().st_mode
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno == errno.ENOTDIR:
+            return None  # `check_place` names the file in the path
+        why = "leads round in a circle of links" if error.errno == errno.ELOOP else _why(error)
+        raise UserError(f"{option} {_short(out)} {why}", hint="give another path") from None
+    except ValueError as error:  # a NUL
+        raise UserError(f"{option} {_short(out)} is no path: {error}", hint="give another path") from None
 
 
 def _why(error: OSError) -> str:

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from llmc.errors import UserError, unknown
 from llmc.evaluate.run_forms import first_fault
 from llmc.files import replace_text
+from llmc.folders.output_file import check_output_file
 from llmc.reading.json_text import json_object
 from llmc.report.runs import load_run
 
@@ -51,13 +52,23 @@ def save(name: str, run: Path, folder: Path = FOLDER, *, overwrite: bool = False
     if facts.compression is not None:
         raise UserError(f"{run} is a run of a compressed model", hint="a baseline is a run of the dense model")
     file = folder / f"{name}.json"
-    if file.exists() and not overwrite:
+    if os.path.lexists(file) and not overwrite:
         raise UserError(f"baseline {name} exists", hint="replace it with --overwrite")
+    check_output_file(file, _is_baseline, "the baseline")
     where = os.path.relpath(run.resolve(), folder.resolve())
     made = Baseline(name=name, run=Path(where).as_posix(), sha256=content_sha256(run), model=facts.model.id)
     folder.mkdir(parents=True, exist_ok=True)
     replace_text(file, json.dumps(asdict(made), indent=1) + "\n")
     return made
+
+
+def _is_baseline(content: bytes) -> bool:
+    """Whether a file is a baseline: only such a file is replaced by one."""
+    try:
+        Baseline(**json.loads(content))
+    except (ValueError, TypeError, RecursionError):
+        return False
+    return True
 
 
 def find(name: str, folder: Path = FOLDER) -> Path:
@@ -80,7 +91,7 @@ def read(name: str, folder: Path = FOLDER) -> Baseline:
             raise UserError(f"no baseline in {folder}", hint=f"make one with `llmc baseline save {name} DENSE_RUN`")
         raise unknown("baseline", name, known)
     file = folder / f"{name}.json"
-    way = "save the baseline again with --overwrite"
+    way = "move it away and save the baseline again"
     try:
         return _FORM.validate_python(json_object(file, at_most=LONGEST, hint=way))
     except ValidationError as error:

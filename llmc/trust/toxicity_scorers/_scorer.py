@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from llmc.catalog import catalog, pick
+from llmc.folders.output_file import append
 
 DEFAULT = "unbiased_roberta"
 
@@ -102,5 +103,4 @@ class Remembered:
         file = self._file()
         if file is not None and fresh:
             file.parent.mkdir(parents=True, exist_ok=True)
-            with file.open("a", encoding="utf-8") as lines:
-                lines.writelines(json.dumps([key, value]) + "\n" for key, value in fresh.items())
+            append(file, "".join(json.dumps([key, value]) + "\n" for key, value in fresh.items()))
