@@ -21,10 +21,10 @@ from llmc.errors import UserError, unknown
 from llmc.evaluate import foreign
 from llmc.evaluate.backend import THOUGHT_TOKENS, Backend, lm_eval_backend, scores_tokens
 from llmc.evaluate.chat import Chat, template_of
+from llmc.evaluate.dimension_result import dimension_result
 from llmc.evaluate.encoding import Encoder, window_of
 from llmc.evaluate.endings import end_texts, end_tokens
 from llmc.evaluate.engine import BATCH_TOKENS, Engine
-from llmc.evaluate.estimate import Estimate
 from llmc.evaluate.identity import CODE, answers_sha256, task_files
 from llmc.evaluate.judge import Judge, judged
 from llmc.evaluate.provenance import machine, model_facts, packages, tokenizer_sha256
@@ -383,20 +383,6 @@ def _add_foreign(
         writer.write_samples(name, part.samples)
         manifest["tasks"] = {**manifest["tasks"], name: part.described}
         results["tasks"][name] = part.results
-
-
-def dimension_result(dimension: Any, tasks: Mapping[str, Any]) -> dict[str, Any]:
-    """A trust dimension's score from the estimates of those of its tasks that were asked, by its own rule."""
-    names = [task.name for task in dimension.tasks]
-    known = {name: _estimates(tasks[name]["metrics"]) for name in names if name in tasks}
-    return {"score": dimension.combine(known), "tasks": names, "benign": bool(dimension.benign)}
-
-
-def _estimates(metrics: Mapping[str, Any]) -> dict[str, Estimate]:
-    return {
-        name: Estimate(each["value"], each["stderr"], each["n"], None if each["ci95"] is None else tuple(each["ci95"]))
-        for name, each in metrics.items()
-    }
 
 
 def _sha256(text: str) -> str:
