@@ -23,7 +23,7 @@ def rescore(
     from contextlib import closing
 
     from llmc.catalog import catalog
-    from llmc.commands._eval_job import dimension_result
+    from llmc.evaluate.dimension_result import dimension_result
     from llmc.commands._eval_table import table
     from llmc.errors import UserError
     from llmc.evaluate.run import Run, RunWriter
