@@ -76,7 +76,7 @@ def _print_rows(title: str, rows: Sequence[Row], console: Console, *, rules: boo
     table.add_column("found", overflow="fold")
     table.add_column("verdict", no_wrap=True)
     for row in rows:
-        cells = [row.name if rules else _named(row), row.asked, row.found, _word(row)]
+        cells: list[str | Text] = [row.name if rules else _named(row), row.asked, row.found, _word(row)]
         table.add_row(*([row.rule, *cells] if rules else cells))
     console.print(table)
 
