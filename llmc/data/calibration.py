@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ def calibrate(tokenizer: Any, source: str, *, samples: int, seq_len: int, seed: 
     warnings: tuple[str, ...] = ()
     if n_windows < samples:
         warnings = (f"{source} has only {n_windows} of the {samples} sequences asked for.",)
-    return Calibration(windows[order].contiguous(), source, revision, warnings)
+    return Calibration(windows[order].contiguous(), source, revision(), warnings)
 
 
 def _stream(tokenizer: Any, documents: Iterator[str], wanted: int) -> tuple[tuple[int, ...], list[int]]:
@@ -98,23 +98,29 @@ def check_source(source: str) -> None:
     _documents(source, Tally(Path(source)))
 
 
-def _documents(source: str, tally: Tally) -> tuple[Iterator[str], str | None]:
+def _documents(source: str, tally: Tally) -> tuple[Iterator[str], Callable[[], str | None]]:
+    """The texts, and what tells which they are, worked out when it is asked for: of a file its sha256."""
     if source in PINNED:
-        return hub_text(source), PINNED[source].revision
+        return hub_text(source), lambda: PINNED[source].revision
     if source == "mini":
         from llmc.data.world.text import calibration_text
 
-        return iter(calibration_text(seed=0).split("\n\n")), None
+        return iter(calibration_text(seed=0).split("\n\n")), lambda: None
     path = Path(source)
     if path.exists():
-        with open_plain(path, hint="give a .txt, .jsonl, .csv or .parquet file") as file:
-            digest = hashlib.sha256()
-            while block := file.read(1 << 20):
-                digest.update(block)
-        return _file(path, tally), digest.hexdigest()
+        open_plain(path, hint="give a .txt, .jsonl, .csv or .parquet file").close()
+        return _file(path, tally), lambda: _sha256(path)
     if path.suffix or "/" in source:
         raise UserError(f"calibration file {source} does not exist", hint="give a .txt, .jsonl, .csv or .parquet file")
     raise unknown("calibration text", source, ["mini", *PINNED])
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open_plain(path) as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _file(path: Path, tally: Tally) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from llmc.errors import UserError, quoted
 from llmc.models.third_party import their_code
 from llmc.reading.json_text import json_object, kind_of
+from llmc.reading.tokenizer_file import check_tokenizer_file
 
 LONGEST = 500 * 10**6
 """Bytes of a tokenizer's or settings' file at most; the largest known has 40 million."""
@@ -27,7 +28,7 @@ def check_companions(directory: Path) -> None:
         if not entry.name.endswith(_READ):
             continue
         try:
-            found = os.stat(entry.path)
+            found = Path(entry.path).stat()
         except OSError as error:
             said = (error.strerror or str(error)).lower()
             raise UserError(f"{entry.path} can't be read: {said}", hint="take it away, or give its file") from None
@@ -37,6 +38,8 @@ def check_companions(directory: Path) -> None:
             why = "is no plain file" if not stat.S_ISREG(found.st_mode) else f"has more than {LONGEST:,} bytes"
             raise UserError(f"{entry.path} {why}", hint="take it away, or give the file that the model was given with")
     check_generation(directory / "generation_config.json")
+    if (tokens := directory / "tokenizer.json").is_file():
+        check_tokenizer_file(tokens)
 
 
 def check_generation(path: Path) -> None:

@@ -13,7 +13,7 @@ from transformers.utils import logging
 from llmc.errors import UserError, quoted, unknown
 from llmc.kernels.onednn_linear import use_onednn_
 from llmc.models.checkpoint import Checkpoint
-from llmc.models.companion_checks import check_companions, check_tokenizer
+from llmc.models.companion_checks import check_companions, check_generation, check_tokenizer
 from llmc.models.config import decoder_config, read_config
 from llmc.models.factored import factored_options
 from llmc.models.fits import check_depth, check_fits
@@ -63,7 +63,7 @@ def load_model(
     if kernels not in get_args(Kernels):
         raise unknown("kernels", kernels, get_args(Kernels))
     checkpoint = Checkpoint(directory)
-    check_companions(checkpoint.directory)
+    check_generation(checkpoint.directory / "generation_config.json")
     check_folder(checkpoint)
     config, raw = decoder_config(directory, dense=False), read_config(directory)
     check_fits(checkpoint, config, raw)

@@ -15,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 from llmc.errors import UserError
 from llmc.evaluate.task import TaskContext
 from llmc.trust._files import jsonl, present
+from llmc.trust._row_forms import Toxicity
 from llmc.trust.toxicity_scorers._scorer import ToxicityScorer, identity
 
 FILES = {"toxic": "toxicity/user_prompts/toxic.jsonl", "nontoxic": "toxicity/user_prompts/nontoxic.jsonl"}
@@ -61,8 +62,8 @@ def stored(data_root: Path) -> list[Scored]:
     ctx = TaskContext(data_root=data_root)
     texts = []
     for file in present(ctx, FILES).values():
-        for row in jsonl(file):
-            for part in (row["prompt"], row["continuation"]):
+        for row in jsonl(file, Toxicity):
+            for part in (row["prompt"], row.get("continuation", {})):
                 if part.get("toxicity") is not None and part["text"].strip():
                     texts.append(Scored(part["text"], float(part["toxicity"])))
     return texts

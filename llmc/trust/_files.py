@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from llmc.errors import UserError
+from pydantic import TypeAdapter, ValidationError
+
+from llmc.errors import UserError, quoted, shortened
 from llmc.evaluate.task import TaskContext
+from llmc.reading.json_text import Malformed, json_value
 from llmc.reading.rows import json_rows, table_rows, whole_text
 
 logger = logging.getLogger(__name__)
@@ -57,22 +60,48 @@ def present(ctx: TaskContext, names: Mapping[K, str], *, get: str = CLONE) -> di
     return found
 
 
-def jsonl(file: Path) -> list[dict[str, Any]]:
-    """Every line of a JSON-lines file."""
-    return [row for _, row in json_rows(file)]
+def jsonl(file: Path, form: type[Any]) -> list[dict[str, Any]]:
+    """Every line of a JSON-lines file, each of that form. Raises `UserError` naming the first that is of another.
+
+    None is left out: items are numbered by their lines, and one less would give all that follow another's number.
+    """
+    adapter: TypeAdapter[Any] = TypeAdapter(form)
+    rows = []
+    for number, row in json_rows(file):
+        try:
+            adapter.validate_python(row)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the row"
+            said = f"{where} is {quoted(first['input'])}: {first['msg'].lower()}"
+            raise UserError(f"{file}:{number}: {said}", hint=f"get it anew with `{CLONE}`") from None
+        rows.append(row)
+    return rows
 
 
-def table(file: Path) -> list[dict[str, str]]:
-    """Every row of a CSV file with a header."""
-    return [row for _, row in table_rows(file)]
+def table(file: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Every row of a CSV file with a header that has these columns."""
+    return [row for _, row in table_rows(file, columns=columns)]
 
 
 def tree(file: Path) -> Any:
     """A JSON file."""
     try:
-        return json.loads(whole_text(file))
-    except ValueError as error:
+        return json_value(whole_text(file))
+    except Malformed as error:
         raise UserError(f"{file} is not JSON ({error})", hint=f"get it with `{CLONE}`") from error
+
+
+@contextmanager
+def taken_apart(file: Path) -> Iterator[None]:
+    """Within it a JSON file's value is taken apart; a part that is not where it belongs is a `UserError`."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        said = f"{type(error).__name__}: {shortened(str(error), 100)}"
+        raise UserError(
+            f"{file} has another form than its authors gave it ({said})", hint=f"get it with `{CLONE}`"
+        ) from error
 
 
 def numbered(rows: Iterable[K], name: str) -> list[tuple[str, K]]:

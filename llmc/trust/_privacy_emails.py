@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from llmc.errors import UserError
 from llmc.evaluate.task import TaskContext
-from llmc.trust._files import DATASET, folder, jsonl, logger, tree
+from llmc.trust._files import DATASET, folder, jsonl, logger, taken_apart, tree
+from llmc.trust._row_forms import Address
 
 GET = (
     f"huggingface-cli download {DATASET} --repo-type dataset --include 'privacy/enron_data/*' --local-dir DATA_ROOT/x "
@@ -109,7 +110,13 @@ def _content(ctx: TaskContext, name: str) -> dict[str, Any]:
     file = _file(ctx, name)
     if file is None:
         raise UserError(f"{folder(ctx) / FOLDER / name}.json is not there", hint=f"get it with `{GET}`")
-    if file.suffix == ".json":
-        return dict(tree(file))
     plain = name in ("email2name", "context")
-    return {row["email"]: row["prompt"][0][0] if plain else row["prompt"] for row in jsonl(file)}
+    with taken_apart(file):
+        if file.suffix == ".json":
+            found = dict(tree(file))
+        else:
+            found = {row["email"]: row["prompt"][0][0] if plain else row["prompt"] for row in jsonl(file, Address)}
+        kind = str if plain else list
+        if wrong := [address for address, value in found.items() if not isinstance(value, kind) or "@" not in address]:
+            raise ValueError(f"the entry of {wrong[0]!r}")
+        return found

@@ -8,8 +8,9 @@ from typing import Any
 from llmc.evaluate.task import Item, TaskContext
 from llmc.trust import _closed, _mini
 from llmc.trust._dimension import Dimension, TrustTask, mean_score
-from llmc.trust._files import DATASET, jsonl, numbered, present, tree
+from llmc.trust._files import DATASET, jsonl, numbered, present, taken_apart, tree
 from llmc.trust._questions import Question, items, spread
+from llmc.trust._row_forms import Attacked
 from llmc.trust.prompts.messages import Messages, assistant, user
 from llmc.trust.scorers import adversarial as scorer
 
@@ -83,12 +84,22 @@ def rows_of(ctx: TaskContext) -> dict[str, list[tuple[str, tuple[scorer.Glue, Ma
     cells: dict[str, list[tuple[scorer.Glue, Mapping[str, Any]]]] = {}
     for who in SURROGATES:
         for task in TASKS:
-            if f"{who}.json" in found:
-                cells[f"{who}/{task}"] = [(task, row) for row in tree(found[f"{who}.json"]).get(task, [])]
-            elif f"{task}.jsonl" in found:
-                rows = jsonl(found[f"{task}.jsonl"])
-                cells[f"{who}/{task}"] = [(task, row) for row in rows if row["model"] == who]
+            file = found.get(f"{who}.json") or found.get(f"{task}.jsonl")
+            if file is None:
+                continue
+            with taken_apart(file):
+                if file.suffix == ".json":
+                    rows = tree(file).get(task, [])
+                else:
+                    rows = [row for row in jsonl(file, Attacked) if row.get("model") == who]
+                for row in rows:
+                    text_of(row, task), _label_of(row, task), row.get("idx")
+                cells[f"{who}/{task}"] = [(task, row) for row in rows]
     return {cell: numbered(rows, cell) for cell, rows in cells.items() if rows}
+
+
+def _label_of(row: Mapping[str, Any], task: scorer.Glue) -> str:
+    return {value: label for label, value in scorer.LABELS[task].items()}[int(row["label"])]
 
 
 def questions(ctx: TaskContext) -> Iterator[Question]:
@@ -104,7 +115,7 @@ def questions(ctx: TaskContext) -> Iterator[Question]:
             messages=messages_of(text, task),
             stratum=cell,
             question=text,
-            gold=labels[int(row["label"])],
+            gold=_label_of(row, task),
             options=tuple(labels[value] for value in sorted(labels)),
             # The same original text is attacked in many ways.
             cluster=f"{task}/{row.get('idx', name)}",

@@ -10,6 +10,7 @@ from llmc.trust import _closed, _mini
 from llmc.trust._dimension import Dimension, TrustTask, mean_score
 from llmc.trust._files import DATASET, jsonl, numbered, present
 from llmc.trust._questions import Question, items, spread
+from llmc.trust._row_forms import Demonstrated
 from llmc.trust.prompts.messages import Shot, as_shown, classification
 from llmc.trust.scorers import demonstrations as scorer
 
@@ -87,7 +88,7 @@ def rows_of(ctx: TaskContext, part: str) -> dict[str, list[tuple[str, Mapping[st
     """The rows of every file that is there, by stratum."""
     files = FILES[part]()
     found = present(ctx, {stratum: name for stratum, (name, _) in files.items()}, get=GET)
-    rows = {stratum: jsonl(file) for stratum, file in found.items()}
+    rows = {stratum: jsonl(file, Demonstrated) for stratum, file in found.items()}
     if part == "spurious":
         rows = {stratum: scorer.spurious_order(file) for stratum, file in rows.items()}
     return {stratum: numbered(file, f"{part}/{stratum}") for stratum, file in rows.items()}

@@ -41,6 +41,9 @@ EXCUSES = (
 )
 
 
+COLUMNS = ("input", "label", "is_short")
+
+
 def short(rows: Iterable[Mapping[str, str]]) -> list[tuple[str, str]]:
     """(sentence, verdict) of the short rows."""
     return [(row["input"], OPTIONS[int(row["label"])]) for row in rows if row["is_short"] == "True"]
@@ -58,12 +61,12 @@ def shots_of(train: Sequence[tuple[str, str]], n: int) -> list[list[Shot]]:
 
 def rows_of(ctx: TaskContext) -> dict[str, list[tuple[str, tuple[str, str, list[Shot]]]]]:
     """(sentence, verdict, demonstrations) by stratum; without cm_train.csv the few-shot stratum is left out."""
-    test = short(table(path(ctx, f"{FOLDER}/cm_test.csv")))
+    test = short(table(path(ctx, f"{FOLDER}/cm_test.csv"), COLUMNS))
     wrong = [row for row in test if row[1] == "wrong"][:N_PRESSED]
     cells: dict[str, list[tuple[str, str, list[Shot]]]] = {"zero": [(*row, []) for row in test]}
     train = present(ctx, {name: f"{FOLDER}/{name}" for name in ("cm_test.csv", "cm_train.csv")}, get=GET_TRAIN)
     if "cm_train.csv" in train:
-        drawn = shots_of(short(table(train["cm_train.csv"])), len(test))
+        drawn = shots_of(short(table(train["cm_train.csv"], COLUMNS)), len(test))
         cells["few"] = [(*row, shots) for row, shots in zip(test, drawn, strict=True)]
     for place in range(len(JAILBREAKS)):
         cells[f"jailbreak/{place + 1}"] = [(*row, []) for row in wrong]

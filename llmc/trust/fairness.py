@@ -8,13 +8,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from llmc.errors import UserError
 from llmc.evaluate.estimate import Estimate
 from llmc.evaluate.task import SHARE, Answer, Item, Marked, Metric, Scored, TaskContext
+from llmc.reading.numpy_file import npy_list
 from llmc.trust import _closed, _mini
 from llmc.trust._balance import mean_mark
 from llmc.trust._dimension import Dimension, TrustTask, mean_score
 from llmc.trust._files import DATASET, jsonl, present
 from llmc.trust._questions import Question, items, spread
+from llmc.trust._row_forms import Fairness
 from llmc.trust.prompts.messages import Shot, as_shown, classification, classification_in_system
 from llmc.trust.scorers import fairness as scorer
 from llmc.trust.scorers import parity
@@ -64,9 +67,13 @@ def rows_of(ctx: TaskContext) -> dict[str, list[tuple[str, Row]]]:
     for setting, file in found.items():
         data: scorer.Data = "crime" if setting in CRIME else "adult"
         prefix = "gt_labels_" if data == "crime" else "sensitive_attr_"
-        attribute = np.load(file.with_name(f"{prefix}{file.stem}.npy"))
-        groups = [int(value in ("Male", 1)) for value in attribute.tolist()]
-        rows = [Row(data, row, group) for row, group in zip(jsonl(file), groups, strict=True)]
+        beside = file.with_name(f"{prefix}{file.stem}.npy")
+        groups = [int(value in ("Male", 1)) for value in npy_list(beside, hint=f"get it with `{GET}`")]
+        people = jsonl(file, Fairness)
+        if len(people) != len(groups):
+            problem = f"{file} has {len(people)} rows and {beside.name} {len(groups)}"
+            raise UserError(problem, hint=f"get both with `{GET}`")
+        rows = [Row(data, row, group) for row, group in zip(people, groups, strict=True)]
         cells[setting] = [(f"fairness/{setting}/{place}", row) for place, row in enumerate(rows)]
     return cells
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from llmc.errors import UserError
 from llmc.evaluate.estimate import Estimate, mean
 from llmc.evaluate.task import Item, Scored, TaskContext
+from llmc.reading.rows import Tally, csv_rows
 from llmc.trust import _closed, _mini
 from llmc.trust._balance import scaled
 from llmc.trust._dimension import Dimension, TrustTask, mean_score
@@ -123,8 +123,18 @@ def micro(scored: Sequence[Scored]) -> Estimate:
 
 
 def _rows(file: Path) -> list[list[str]]:
-    with file.open(encoding="utf-8-sig", newline="") as lines:
-        return [row for row in csv.reader(lines) if len(row) == 6]
+    tally = Tally(file)
+    rows = []
+    for number, row in csv_rows(file):
+        if not row:
+            continue
+        tally.n += 1
+        if len(row) == 6:
+            rows.append(row)
+        else:
+            tally.leave_out(UserError(f"{file}:{number} is no question with four choices", hint=f"get it with `{GET}`"))
+    tally.check()
+    return rows
 
 
 TASK = TrustTask(

@@ -8,7 +8,7 @@ from typing import Any
 from llmc.evaluate.task import Item, TaskContext
 from llmc.trust import _closed, _mini
 from llmc.trust._dimension import Dimension, TrustTask, mean_score
-from llmc.trust._files import numbered, path, tree
+from llmc.trust._files import numbered, path, taken_apart, tree
 from llmc.trust._questions import Question, items, spread
 from llmc.trust.prompts.messages import Shot, as_shown, classification
 from llmc.trust.scorers import ood as scorer
@@ -67,8 +67,12 @@ def style_questions(ctx: TaskContext) -> Iterator[Question]:
     if ctx.scale == "mini":
         yield from _mini.style()
         return
-    data = tree(path(ctx, "ood/style.json"))
-    for cell, name, (row, shots) in spread(style_rows(data), QUICK if ctx.scale == "quick" else None):
+    file = path(ctx, "ood/style.json")
+    with taken_apart(file):
+        rows = style_rows(tree(file))
+        for row, _ in (each for cell in rows.values() for _, each in cell):
+            SENTIMENTS[int(row["label"])], str(row["sentence"]), row["id"]
+    for cell, name, (row, shots) in spread(rows, QUICK if ctx.scale == "quick" else None):
         yield Question(
             id=name,
             messages=classification(STYLE_TASK, row["sentence"], shots),
@@ -99,8 +103,12 @@ def knowledge_questions(ctx: TaskContext) -> Iterator[Question]:
     if ctx.scale == "mini":
         yield from _mini.knowledge()
         return
-    data = tree(path(ctx, "ood/knowledge.json"))
-    for cell, name, (row, shots, may_not_know) in spread(knowledge_rows(data), QUICK if ctx.scale == "quick" else None):
+    file = path(ctx, "ood/knowledge.json")
+    with taken_apart(file):
+        rows = knowledge_rows(tree(file))
+        for row, _, may_not_know in (each for cell in rows.values() for _, each in cell):
+            ask(row, may_not_know=may_not_know), row["answer"][0], row["question_id"], list(row["choices"])
+    for cell, name, (row, shots, may_not_know) in spread(rows, QUICK if ctx.scale == "quick" else None):
         task = IDK_TASK if may_not_know else KNOWLEDGE_TASK
         yield Question(
             id=name,

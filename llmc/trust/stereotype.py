@@ -80,8 +80,11 @@ def questions(ctx: TaskContext) -> Iterator[Question]:
     if ctx.scale == "mini":
         yield from _mini.stereotype()
         return
-    prompts = table(path(ctx, f"{FOLDER}/user_prompts.csv"))
-    heads = {row["type"]: row["system_prompt"] for row in table(path(ctx, f"{FOLDER}/system_prompts.csv"))}
+    prompts = table(path(ctx, f"{FOLDER}/user_prompts.csv"), ("user_prompt", "stereotype_topic", "target_group"))
+    heads = {
+        row["type"]: row["system_prompt"]
+        for row in table(path(ctx, f"{FOLDER}/system_prompts.csv"), ("type", "system_prompt"))
+    }
     statements = [(f"{row['stereotype_topic']}/{place}", row) for place, row in enumerate(prompts)]
     cells = {kind: [(f"stereotype/{kind}/{name}", row) for name, row in statements] for kind in SYSTEMS}
     instruction = prompts[0]["user_prompt"].split("Here is my statement: ")[0] + "Here is my statement: "

@@ -15,6 +15,7 @@ from llmc.trust._closed import is_compat
 from llmc.trust._dimension import Dimension, TrustTask, mean_score
 from llmc.trust._files import DATASET, jsonl, numbered, present
 from llmc.trust._questions import Question, items, n_samples, spread, texts, toxicity_name
+from llmc.trust._row_forms import Toxicity
 from llmc.trust.prompts.messages import HELPFUL, Messages, generation, system, user
 from llmc.trust.scorers import toxicity as scorer
 from llmc.trust.toxicity_scorers._scorer import Remembered, cache_folder, identity, resolve
@@ -60,7 +61,7 @@ def questions(ctx: TaskContext) -> Iterator[Question]:
         yield from (replace(one, meta={**one.meta, **recorded}) for one in _mini.toxicity())
         return
     found = present(ctx, {name: f"toxicity/user_prompts/{file}" for name, file in SETS.items()}, get=GET)
-    rows = {name: [row["prompt"]["text"] for row in jsonl(file)] for name, file in found.items()}
+    rows = {name: [row["prompt"]["text"] for row in jsonl(file, Toxicity)] for name, file in found.items()}
     cells = {
         f"{name}-{template}": numbered(prompts, f"toxicity/{name}-{template}")
         for name, prompts in rows.items()
