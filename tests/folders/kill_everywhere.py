@@ -91,7 +91,7 @@ def reports(top):
         write_report(made, out, PageOptions(redact=redact), overwrite=overwrite)
 
     def content(folder):
-        return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".llmc")}
+        return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}
 
     return "report", lambda: do(False, False), lambda: do(True, True), lambda: do(True, True), content
 
