@@ -26,13 +26,16 @@ def check_tokenizer_file(path: Path) -> None:
     model = content.get("model") if isinstance(content, dict) else None
     if not isinstance(model, dict):
         raise UserError(f"{path} has {kind_of(model)} where the tokenizer's model belongs", hint=HINT)
-    for token, number in _numbered(content, model):
+    vocabulary = model.get("vocab")
+    numbers = vocabulary.values() if isinstance(vocabulary, dict) else []
+    if set(map(type, numbers)) <= {int} and 0 <= min(numbers, default=0) <= max(numbers, default=0) < MOST:
+        vocabulary = {}  # as always, found in a tenth of the time that a look at each takes
+    for token, number in _numbered(content, vocabulary):
         if type(number) is not int or not 0 <= number < MOST:
             raise UserError(f"{path}: the token {quoted(token)} has the number {quoted(number)}", hint=HINT)
 
 
-def _numbered(content: dict[str, Any], model: dict[str, Any]) -> Iterator[tuple[object, object]]:
-    vocabulary = model.get("vocab")
+def _numbered(content: dict[str, Any], vocabulary: object) -> Iterator[tuple[object, object]]:
     if isinstance(vocabulary, dict):
         yield from vocabulary.items()
     added = content.get("added_tokens")

@@ -50,9 +50,16 @@ RECIPE = """stages:
     group_size: 32
 """
 SETTINGS = {
-    "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "head_dim": 16,
-    "num_key_value_heads": 1, "vocab_size": 2304, "max_position_embeddings": 512, "tie_word_embeddings": False,
-}  # fmt: skip
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "head_dim": 16,
+    "num_key_value_heads": 1,
+    "vocab_size": 2304,
+    "max_position_embeddings": 512,
+    "tie_word_embeddings": False,
+}
 
 
 def make(root: Path, llmc) -> None:
@@ -73,16 +80,34 @@ def make(root: Path, llmc) -> None:
         "compressed-tensors": ["-m", "rtn", "--bits", "4", "--group-size", "32"],
         "gptq": ["-m", "rtn", "--bits", "4", "--group-size", "32", "--format", "gptq"],
         "awq": ["-m", "rtn", "--bits", "4", "--group-size", "32", "--format", "awq"],
-        "factors": ["-m", "svd", "--rank-ratio", "0.5", "--format", "factors", "--calibration", text,
-                    "--samples", "2", "--seq-len", "16"],
-    }.items():  # fmt: skip
+        "factors": [
+            "-m",
+            "svd",
+            "--rank-ratio",
+            "0.5",
+            "--format",
+            "factors",
+            "--calibration",
+            text,
+            "--samples",
+            "2",
+            "--seq-len",
+            "16",
+        ],
+    }.items():
         assert llmc(["compress", str(root / "model"), "-o", str(root / name), *line]) == 0, name
     for name, source in (("dense", "model"), ("run", "compressed-tensors")):
         tasks = "kick/multiple_choice_qa,kick/perplexity,trust/ethics"
         line = ["eval", str(root / source), "-o", str(root / name), "--tasks", tasks, "--scale", "mini", "--limit", "3"]
         assert llmc([*line, "--no-chat"]) == 0, name
-        bench = {"machine": "m", "session": "s", "metrics": {"decode_tokens_per_s": [1.0, 2.0, 3.0]}, "schema": 1,
-                 "kernels": "fast", "dtype": "float32"}  # fmt: skip
+        bench = {
+            "machine": "m",
+            "session": "s",
+            "metrics": {"decode_tokens_per_s": [1.0, 2.0, 3.0]},
+            "schema": 1,
+            "kernels": "fast",
+            "dtype": "float32",
+        }
         (root / name / "bench.json").write_text(json.dumps(bench))
     assert llmc(["baseline", "save", "first", str(root / "dense"), "--folder", str(root / "baselines")]) == 0
 

@@ -10,8 +10,20 @@ from tests.bad_input import mutate
 
 DRY = ["compress", "{model}", "-o", "{out}", "-m", "rtn", "--bits", "4", "--group-size", "32", "--dry-run"]
 COMPRESS = [each for each in DRY if each != "--dry-run"]
-CALIBRATED = ["compress", "{model}", "-o", "{out}", "-m", "wanda", "--calibration", "{text}", "--samples", "2",
-              "--seq-len", "16"]  # fmt: skip
+CALIBRATED = [
+    "compress",
+    "{model}",
+    "-o",
+    "{out}",
+    "-m",
+    "wanda",
+    "--calibration",
+    "{text}",
+    "--samples",
+    "2",
+    "--seq-len",
+    "16",
+]
 ASK = ["eval", "{model}", "-o", "{out}", "--tasks", "kick/perplexity", "--scale", "mini", "--limit", "1", "--no-chat"]
 CHAT = ["eval", "{model}", "-o", "{out}", "--tasks", "kick/instruction_following", "--scale", "mini", "--limit", "1"]
 COMPARE = ["compare", "{dense}", "{run}"]
@@ -45,37 +57,131 @@ KINDS = {
     "gptq header": Kind("gptq", "model.safetensors", "model", (ASK,), "header"),
     "factors header": Kind("factors", "model.safetensors", "model", (ASK,), "header"),
     "compression's manifest": Kind("compressed-tensors", "llmc_manifest.json", "model", (["inspect", "{model}"], ASK)),
-    "run's manifest": Kind("run", "manifest.json", "run", (COMPARE, GATE, REPORT, ["baseline", "save", "x", "{run}",
-                           "--folder", "{out}"], ["rescore", "{run}", "--scorer", "v0", "-o", "{out}"])),
-    "dense run's manifest": Kind("dense", "manifest.json", "dense", (COMPARE, GATE, ["baseline", "save", "x", "{dense}",
-                                 "--folder", "{out}"])),
-    "results": Kind("run", "results.json", "run", (COMPARE, GATE, REPORT, ["rescore", "{run}", "--scorer", "v0",
-                    "-o", "{out}"])),
+    "run's manifest": Kind(
+        "run",
+        "manifest.json",
+        "run",
+        (
+            COMPARE,
+            GATE,
+            REPORT,
+            ["baseline", "save", "x", "{run}", "--folder", "{out}"],
+            ["rescore", "{run}", "--scorer", "v0", "-o", "{out}"],
+        ),
+    ),
+    "dense run's manifest": Kind(
+        "dense", "manifest.json", "dense", (COMPARE, GATE, ["baseline", "save", "x", "{dense}", "--folder", "{out}"])
+    ),
+    "results": Kind(
+        "run", "results.json", "run", (COMPARE, GATE, REPORT, ["rescore", "{run}", "--scorer", "v0", "-o", "{out}"])
+    ),
     "dense results": Kind("dense", "results.json", "dense", (COMPARE, GATE)),
     "samples": Kind("run", "samples/kick/multiple_choice_qa.jsonl", "run", (COMPARE, GATE, REPORT), "lines"),
-    "trust samples": Kind("run", "samples/trust/ethics.jsonl", "run", (REPORT, ["rescore", "{run}", "--scorer",
-                          "v1", "-o", "{out}"]), "lines"),
+    "trust samples": Kind(
+        "run",
+        "samples/trust/ethics.jsonl",
+        "run",
+        (REPORT, ["rescore", "{run}", "--scorer", "v1", "-o", "{out}"]),
+        "lines",
+    ),
     "perplexity samples": Kind("dense", "samples/kick/perplexity.jsonl", "dense", (COMPARE, REPORT), "lines"),
     "timings": Kind("run", "bench.json", "run", (COMPARE, GATE)),
-    "baseline": Kind("baselines", "first.json", "baselines", (["gate", "--baseline", "first", "{run}", "--baselines",
-                     "{baselines}"], ["baseline", "list", "--folder", "{baselines}"])),
+    "baseline": Kind(
+        "baselines",
+        "first.json",
+        "baselines",
+        (
+            ["gate", "--baseline", "first", "{run}", "--baselines", "{baselines}"],
+            ["baseline", "list", "--folder", "{baselines}"],
+        ),
+    ),
     "policy": Kind(".", "gate.toml", "policy", (GATE, ["gate", "--policy", "{policy}", "--check-policy"]), "words"),
-    "recipe": Kind(".", "recipe.yaml", "recipe", (["compress", "{model}", "-o", "{out}", "--dry-run", "--recipe",
-                   "{recipe}", "--calibration", "{text}", "--samples", "2", "--seq-len", "16"],), "words"),
+    "recipe": Kind(
+        ".",
+        "recipe.yaml",
+        "recipe",
+        (
+            [
+                "compress",
+                "{model}",
+                "-o",
+                "{out}",
+                "--dry-run",
+                "--recipe",
+                "{recipe}",
+                "--calibration",
+                "{text}",
+                "--samples",
+                "2",
+                "--seq-len",
+                "16",
+            ],
+        ),
+        "words",
+    ),
     "text": Kind("texts", "text.txt", "text", (CALIBRATED,), "bytes"),
     "json lines": Kind("texts", "text.jsonl", "text", (CALIBRATED,), "lines"),
     "csv": Kind("texts", "text.csv", "text", (CALIBRATED,), "words"),
     "parquet": Kind("texts", "text.parquet", "text", (CALIBRATED,), "bytes"),
-    "word list": Kind("texts", "words.txt", "words", (["rescore", "{run}", "--scorer", "toxicity=words:{words}",
-                      "-o", "{out}"],), "bytes"),
-}  # fmt: skip
-DEFAULTS = {"model": "model", "dense": "dense", "run": "run", "policy": "gate.toml", "recipe": "recipe.yaml",
-            "text": "texts/text.txt", "baselines": "baselines", "words": "texts/words.txt"}  # fmt: skip
+    "word list": Kind(
+        "texts",
+        "words.txt",
+        "words",
+        (["rescore", "{run}", "--scorer", "toxicity=words:{words}", "-o", "{out}"],),
+        "bytes",
+    ),
+}
+DEFAULTS = {
+    "model": "model",
+    "dense": "dense",
+    "run": "run",
+    "policy": "gate.toml",
+    "recipe": "recipe.yaml",
+    "text": "texts/text.txt",
+    "baselines": "baselines",
+    "words": "texts/words.txt",
+}
 WORDS = [
-    "nan", "inf", "-1", "0", "1e999", "9" * 30, "true", "null", "''", '"', "[", "]", "{", "}", ": ", "&a [*a, *a]", "*a",
-    "!!python/object:os.system", "\x00", "\x1b[2J", "é", "\u202e", "1.5.2", "2024-99-99", "- ", "# ", "x" * 5000, "=", "[[", "]]",
-    "kick/multiple_choice", "knowlege", "2:4", "~", "{{x}}", "\\ud800", "\n", "\n\n", "\t",
-]  # fmt: skip
+    "nan",
+    "inf",
+    "-1",
+    "0",
+    "1e999",
+    "9" * 30,
+    "true",
+    "null",
+    "''",
+    '"',
+    "[",
+    "]",
+    "{",
+    "}",
+    ": ",
+    "&a [*a, *a]",
+    "*a",
+    "!!python/object:os.system",
+    "\x00",
+    "\x1b[2J",
+    "é",
+    "\u202e",
+    "1.5.2",
+    "2024-99-99",
+    "- ",
+    "# ",
+    "x" * 5000,
+    "=",
+    "[[",
+    "]]",
+    "kick/multiple_choice",
+    "knowlege",
+    "2:4",
+    "~",
+    "{{x}}",
+    "\\ud800",
+    "\n",
+    "\n\n",
+    "\t",
+]
 
 
 def spoil(draw, kind: Kind, path: Path) -> str:
@@ -160,8 +266,11 @@ def _words(draw, text):
     return "\n".join(lines).encode("utf-8", "surrogatepass"), f"{how} {word[:20]!r} in line {place + 1}"
 
 
-def prepared(draw, kind: Kind, root: Path, place: Path):
-    """A command line over a spoilt copy of the kind's base below `place`, and what was spoilt."""
+def prepared(draw, kind: Kind, root: Path, place: Path, *, change=None):
+    """A command line over a spoilt copy of the kind's base below `place`, and what was spoilt.
+
+    `change`: a text and what is to stand in its place everywhere, instead of what `draw` spoils.
+    """
     used = {role: root / name for role, name in DEFAULTS.items()}
     place.mkdir(parents=True)
     if kind.base == ".":
@@ -172,6 +281,11 @@ def prepared(draw, kind: Kind, root: Path, place: Path):
         shutil.copytree(root / kind.base, place / kind.base)
         target = place / kind.base / kind.name
         used[kind.role] = target if (root / DEFAULTS[kind.role]).is_file() else place / kind.base
-    done = spoil(draw, kind, target)
+    if change is None:
+        done = spoil(draw, kind, target)
+    else:
+        text, done = target.read_text(), change[1]
+        assert change[0] in text
+        target.write_text(text.replace(*change))
     line = draw.choice(kind.lines)
     return [each.format(**used, out=place / "out") if "{" in each else each for each in line], done

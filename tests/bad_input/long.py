@@ -1,4 +1,4 @@
-"""`python -m tests.bad_input.long N [SEED] [KIND…]`: N spoilt inputs over all kinds and commands; what went wrong, and figures."""
+"""`python -m tests.bad_input.long N [SEED] [KIND…]`: N spoilt inputs over all kinds and commands, and how they ended."""
 
 import collections
 import json
@@ -11,6 +11,12 @@ from pathlib import Path
 from tests.bad_input import arguments, bases
 from tests.bad_input.kinds import KINDS, prepared
 from tests.bad_input.runner import end_of
+
+
+def say(line):
+    """One line, at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def main(n, seed=0, only=()):
@@ -44,23 +50,17 @@ def main(n, seed=0, only=()):
                     for each in (ended.said + ended.trace).splitlines()
                     if each.strip() and "please report" not in each
                 ]
-                print(
-                    f"FAULT {ended.fault}: {name} #{number} ({done}) {' '.join(line)[:160]}\n   {' | '.join(last[-3:])[:700]}",
-                    flush=True,
-                )
+                told = f"{name} #{number} ({done}) {' '.join(line)[:160]}"
+                say(f"FAULT {ended.fault}: {told}\n   {' | '.join(last[-3:])[:700]}")
             elif "-v" in sys.argv:
-                print(
-                    f"{ended.code} {ended.seconds:.1f} {name} #{number} ({done}) {line[0]}: {ended.said.strip().splitlines()[-1:]}"[
-                        :400
-                    ],
-                    flush=True,
-                )
+                told = ended.said.strip().splitlines()[-1:]
+                say(f"{ended.code} {ended.seconds:.1f} {name} #{number} ({done}) {line[0]}: {told}"[:400])
             shutil.rmtree(place, ignore_errors=True)
             if number % 100 == 99:
-                print(f"{number + 1} inputs, {len(faults)} faults", flush=True)
-    print(json.dumps({"n": n, "faults": collections.Counter(faults), "slowest_s": round(slowest, 1)}))
+                say(f"{number + 1} inputs, {len(faults)} faults")
+    say(json.dumps({"n": n, "faults": collections.Counter(faults), "slowest_s": round(slowest, 1)}))
     for name in names:
-        print(f"{name:30}", {code: k for (kind, code), k in sorted(ends.items()) if kind == name})
+        say(f"{name:30} { ({int(code): k for (kind, code), k in sorted(ends.items()) if kind == name}) }")
 
 
 if __name__ == "__main__":
