@@ -16,6 +16,7 @@ from unittest import mock
 import typer
 
 from llmc import cli
+from llmc.commands._app import app
 
 FOLDER = Path(__file__).with_name("golden")
 WRONG = (
@@ -37,7 +38,7 @@ WRONG = (
 def screens() -> Iterator[tuple[str, list[str]]]:
     """(name, arguments) of every help screen and every list."""
     yield "llmc", ["--help"]
-    for name, command in sorted(typer.main.get_command(cli.app).commands.items()):
+    for name, command in sorted(typer.main.get_command(app).commands.items()):
         yield name, [name, "--help"]
         for part in sorted(getattr(command, "commands", {})):
             yield f"{name}-{part}", [name, part, "--help"]

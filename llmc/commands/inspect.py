@@ -79,13 +79,11 @@ def _print_tables(records: Sequence[MatrixRecord]) -> None:
     """Two lines for each embedding and head that was quantised."""
     for r in records:
         groups = "one group a row" if r.group_size == -1 else f"groups of {r.group_size}"
-        typer.echo(
-            f"\n{r.name}: {r.shape[0]} × {r.shape[1]}, {r.bits} bits, {groups}, {r.bits_per_weight:.2f} a weight"
-        )
+        say("", f"{r.name}: {r.shape[0]} × {r.shape[1]}, {r.bits} bits, {groups}, {r.bits_per_weight:.2f} a weight")
         errors = [f"weights {e:.3g}"] if (e := r.relative_weight_error) is not None else []
         if (e := r.relative_output_error) is not None:
             errors.append(f"rows of the {r.n_tokens:,} calibration tokens {e:.3g}")
-        typer.echo(f"{'error':10} {', '.join(errors) or '–'}; stored as {r.stored_as}")
+        say(f"{'error':10} {', '.join(errors) or '–'}; stored as {r.stored_as}")
 
 
 def _common_prefix(names: Sequence[str]) -> str:

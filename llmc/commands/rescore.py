@@ -23,9 +23,9 @@ def rescore(
     from contextlib import closing
 
     from llmc.catalog import catalog
-    from llmc.evaluate.dimension_result import dimension_result
     from llmc.commands._eval_table import table
     from llmc.errors import UserError
+    from llmc.evaluate.dimension_result import dimension_result
     from llmc.evaluate.run import Run, RunWriter
     from llmc.folders.place import check_out
     from llmc.offline import network

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmc.commands._say import say, say_json
 from llmc.errors import Exit, UserError
 
 if TYPE_CHECKING:
@@ -29,11 +29,11 @@ def verify(
     wrong = [each for each in found if not each.right]
     if as_json:
         checks = [each._asdict() for each in found]
-        typer.echo(json.dumps({"folder": str(folder), "kind": kind, "whole": not wrong, "checks": checks}, indent=1))
+        say_json({"folder": str(folder), "kind": kind, "whole": not wrong, "checks": checks}, indent=1)
     else:
         for each in found:
-            typer.echo(f"{'ok   ' if each.right else 'WRONG'} {each.what}: {each.said}")
-        typer.echo(f"{folder}: {kind}, {f'{len(wrong)} of {len(found)} checks failed' if wrong else 'whole'}")
+            say(f"{'ok   ' if each.right else 'WRONG'} {each.what}: {each.said}")
+        say(f"{folder}: {kind}, {f'{len(wrong)} of {len(found)} checks failed' if wrong else 'whole'}")
     if wrong:
         raise typer.Exit(Exit.LOST)
 
