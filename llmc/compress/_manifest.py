@@ -26,7 +26,7 @@ Count = Annotated[int, Field(ge=0, lt=2**60)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class MatrixRecord(_Strict):
@@ -37,7 +37,7 @@ class MatrixRecord(_Strict):
     """None: outside the blocks, an embedding or a head."""
     kind: str
     """The matrix's name within its block."""
-    shape: tuple[Count, Count]
+    shape: Annotated[tuple[Count, Count], Field(strict=False)]
     """(out, in)."""
     sparsity: Share
     """Fraction of weights that are exactly zero now."""

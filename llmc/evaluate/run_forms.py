@@ -17,7 +17,7 @@ Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class _Form(BaseModel):
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False, protected_namespaces=())
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class ModelFacts(_Form):
@@ -53,7 +53,7 @@ class WrittenFile(_Form):
 class Manifest(_Form):
     """RUN/manifest.json. Keys that are not named here are kept and shown, not judged."""
 
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False, protected_namespaces=(), extra="allow")
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=(), extra="allow")
 
     schema_: Literal[1] = Field(alias="schema")
     complete: bool
@@ -90,12 +90,12 @@ class MetricFacts(_Form):
 
     value: float | None
     stderr: Annotated[float, Field(ge=0)] | None = None
-    ci95: tuple[float, float] | None = None
+    ci95: Annotated[tuple[float, float], Field(strict=False)] | None = None
     n: Count = 0
     direction: Literal["higher", "lower"] = "higher"
     chance: float | None = None
     kind: Literal["proportion", "mean", "gap", "statistic"] = "mean"
-    range: Range | None = None
+    range: Annotated[Range, Field(strict=False)] | None = None
     """What values are possible; runs of before llmc wrote it have none."""
     channel: Channel | None = None
 

@@ -28,7 +28,7 @@ Edges = tuple[float, float | None, float | None]
 class Bench(BaseModel):
     """RUN/bench.json: repeated timings of the model, from `llmc bench`."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
 
     machine: str
     metrics: dict[str, list[Annotated[float, Field(ge=0)]]] = Field(description="name to one number a repeat")

@@ -18,7 +18,7 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class _Form(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Tolerance(_Form):
@@ -179,7 +179,7 @@ class Waiver(_Form):
     dimension: str | None = None
     suite: str | None = None
     reason: Annotated[str, Field(min_length=1)]
-    expires: datetime.date
+    expires: Annotated[datetime.date, Field(strict=False)]
 
     def names(self, level: str, name: str) -> bool:
         """Whether it speaks of this row; one that names no task, dimension or suite speaks of the whole rule."""

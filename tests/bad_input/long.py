@@ -1,4 +1,4 @@
-"""`python -m tests.bad_input.long N [SEED] [KIND…]`: N spoilt inputs over all kinds and commands, and how they ended."""
+"""`python -m tests.bad_input.long N [SEED] [KIND…]`: N spoilt inputs of all kinds, and how they ended."""
 
 import collections
 import json

@@ -1,4 +1,4 @@
-"""A minute of what `python -m tests.bad_input.long` does for an hour: no input ends in a traceback, a hang or a flood."""
+"""A minute of `python -m tests.bad_input.long`: no input ends in a traceback, a hang or a flood."""
 
 import random
 
