@@ -12,6 +12,7 @@ from llmc.errors import quoted
 from llmc.evaluate.estimate import Range
 from llmc.evaluate.task import Channel, Metric, Mode, Scale
 
+Value = Annotated[float, Field(ge=-1e15, le=1e15)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -88,8 +89,8 @@ class Manifest(_Form):
 class MetricFacts(_Form):
     """One metric of one task, as its evaluation summed it up."""
 
-    value: float | None
-    stderr: Annotated[float, Field(ge=0)] | None = None
+    value: Value | None
+    stderr: Annotated[float, Field(ge=0, le=1e15)] | None = None
     ci95: Annotated[tuple[float, float], Field(strict=False)] | None = None
     n: Count = 0
     direction: Literal["higher", "lower"] = "higher"
@@ -193,7 +194,7 @@ class Sample(TypedDict, total=False):
     __pydantic_config__ = _STRICT  # type: ignore[misc]
 
     id: Required[Annotated[str, Field(min_length=1)]]
-    marks: Required[dict[str, float | None]]
+    marks: Required[dict[str, Value | None]]
     cluster: str | None
     stratum: str | None
     prompt_sha256: str | None
@@ -205,12 +206,12 @@ class Sample(TypedDict, total=False):
     answer: str | list[str] | None
     choice: Count | None
     options: list[str] | None
-    loglikelihoods: list[float | None] | None
+    loglikelihoods: list[Value | None] | None
     by_mark: dict[str, list[float | None]]
     flags: dict[str, bool]
-    kl: float | None
-    margin: float | None
-    seconds: float | None
+    kl: Value | None
+    margin: Value | None
+    seconds: Value | None
 
 
 _SAMPLE: TypeAdapter[Sample] = TypeAdapter(Sample)

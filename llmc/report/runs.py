@@ -8,11 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from llmc.checksums import not_as_written, seal_holds
 from llmc.errors import UserError, quoted
-from llmc.evaluate.run_forms import Manifest, Results, first_fault
+from llmc.evaluate.run_forms import Manifest, Results, TaskResult, first_fault
 from llmc.reading.json_text import json_object
 from llmc.report.samples import Samples, load_samples
 
@@ -46,8 +47,26 @@ class Run:
     def samples(self, task: str) -> Samples:
         """The items of one task, as columns; read once."""
         if task not in self._read:
-            self._read[task] = load_samples(self.path / "samples" / sample_file_name(task))
+            path = self.path / "samples" / sample_file_name(task)
+            self._read[task] = load_samples(path)
+            _check_marks(path, self._read[task], self.results.tasks[task])
         return self._read[task]
+
+
+def _check_marks(path: Path, samples: Samples, result: TaskResult) -> None:
+    """Raises `UserError` for a mark outside the values that results.json says a share or a mean of marks can have."""
+    for name, facts in result.metrics.items():
+        least, greatest = facts.possible
+        marks = samples.marks.get(name)
+        if marks is None or facts.kind not in ("proportion", "mean") or least is None or greatest is None:
+            continue
+        wrong = np.flatnonzero((marks < least - 1e-9) | (marks > greatest + 1e-9))
+        if wrong.size:
+            raise UserError(
+                f"{path}: item {quoted(samples.ids[wrong[0]])} has the mark {name} {marks[wrong[0]]:g}, outside "
+                f"{least:g} to {greatest:g}",
+                hint="the file is damaged: evaluate again",
+            )
 
 
 def told_apart(runs: Sequence[Run]) -> list[Run]:

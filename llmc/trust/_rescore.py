@@ -7,12 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmc.errors import NotComparable
+from llmc.errors import NotComparable, UserError
 from llmc.evaluate.panel import flags_of
 from llmc.evaluate.runner import Asked, margin, summary
 from llmc.evaluate.task import Answer, Item, Marked, TaskContext
 from llmc.trust._dimension import TrustTask
 from llmc.trust._scorer_option import check_scorer
+
+READ = ("answer", "options", "loglikelihoods", "flags")
+"""What marking reads of a sample line."""
+FLAGS = ("overflowed", "truncated")
 
 
 class Rescored(NamedTuple):
@@ -40,7 +44,7 @@ def rescore(task: TrustTask, ctx: TaskContext, lines: Iterable[Mapping[str, Any]
 
     Raises `NotComparable` when the data give other items than those that were asked.
     """
-    stored = {str(line["id"]): line for line in lines}
+    stored = {str(line["id"]): _whole(line, task.name) for line in lines}
     items = {item.id: item for item in task.items(ctx)}
     if items.keys() != stored.keys():
         missing = sorted(stored.keys() - items.keys()) or sorted(items.keys() - stored.keys())
@@ -60,6 +64,16 @@ def rescore(task: TrustTask, ctx: TaskContext, lines: Iterable[Mapping[str, Any]
     ]
     asked = Asked(task, tuple(item for item, _ in chosen), ctx)
     return Rescored(summary(asked, marked, flags, has_texts=True), samples)
+
+
+def _whole(line: Mapping[str, Any], task: str) -> Mapping[str, Any]:
+    """The line, if it has everything that marking reads."""
+    lost = next((name for name in READ if name not in line), None)
+    if lost is None and not set(FLAGS) <= line["flags"].keys():
+        lost = "flags"
+    if lost is not None:
+        raise UserError(f"task {task}: item {line['id']} has no {lost}", hint="its samples are damaged: evaluate again")
+    return line
 
 
 def _mark(task: TrustTask, item: Item, line: Mapping[str, Any]) -> Marked:
