@@ -43,9 +43,13 @@ for _tag, _pattern, _first in (
      list("-+0123456789.")),
 ):  # fmt: skip
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), _first)
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))
-_Loader.add_constructor("tag:yaml.org,2002:map", lambda loader, node: loader.construct_mapping(node, deep=True))
-_Loader.add_constructor("tag:yaml.org,2002:seq", lambda loader, node: loader.construct_sequence(node, deep=True))
+_BUILD: dict[str, Any] = {
+    "int": lambda loader, node: int(loader.construct_scalar(node)),
+    "map": lambda loader, node: loader.construct_mapping(node, deep=True),
+    "seq": lambda loader, node: loader.construct_sequence(node, deep=True),
+}
+for _tag, _build in _BUILD.items():
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _build)
 
 
 def yaml_document(path: Path, what: str) -> Any:
@@ -68,13 +72,13 @@ def _check_events(text: str) -> None:
     """Raises `ValueError` for what makes a small text large or strange, before anything of it is built."""
     depth = 0
     for number, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
-        line = event.start_mark.line + 1
+        line = getattr(event.start_mark, "line", 0) + 1
         if number > MOST:
             raise ValueError(f"it has more than {MOST:,} values")
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             raise ValueError(f"line {line} has an anchor or an alias")
-        if getattr(event, "tag", None) is not None:
-            raise ValueError(f"line {line} has the tag {quoted(event.tag)}")
+        if (tag := getattr(event, "tag", None)) is not None:
+            raise ValueError(f"line {line} has the tag {quoted(tag)}")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEPTH:
             raise ValueError(f"line {line} is more than {DEPTH} deep")
