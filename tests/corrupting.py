@@ -9,7 +9,7 @@ from pathlib import Path
 from llmc.errors import UserError, disk_sentence
 
 TRIALS = int(os.environ.get("LLMC_CORRUPTIONS", "12"))
-"""How many trials a test makes; the figures in docs/reliability-resume.md have more."""
+"""How many trials a test makes; the figures in docs/reliability.md have more."""
 FOLDERS = (".llmc-folder.json", ".llmc-lock")
 """What says whose folder it is and who writes there: no part of a result."""
 
