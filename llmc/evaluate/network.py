@@ -15,6 +15,7 @@ from llmc.errors import UserError
 from llmc.evaluate.caches import frozen, shareable, slides
 from llmc.models.cache_name import cache_name
 from llmc.models.shrink import habits
+from llmc.models.third_party import their_code
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +65,9 @@ class Network:
     def _refuse_reading_ahead(self) -> None:
         """A `UserError` for a model whose logits depend on what comes after: they are no likelihoods."""
         tokens = self._probe()
-        whole = self.model(input_ids=tokens, use_cache=False).logits[:, :4].float()
-        alone = self.model(input_ids=tokens[:, :4], use_cache=False).logits.float()
+        with their_code(f"the {type(self.model).__name__}", "run", hint="check that config.json fits the weights"):
+            whole = self.model(input_ids=tokens, use_cache=False).logits[:, :4].float()
+            alone = self.model(input_ids=tokens[:, :4], use_cache=False).logits.float()
         change = float((whole - alone).abs().max() / whole.std().clamp_min(1e-6))
         limit = PROBE_TOLERANCE if self.model.dtype == torch.float32 else 30 * PROBE_TOLERANCE
         if change > limit:  # logits that are no numbers are not our business here

@@ -26,6 +26,19 @@ def check_folder(checkpoint: Checkpoint) -> None:
             hint="merge the adapter into the weights, or move it away",
         )
     _check_dtype(checkpoint)
+    _check_floats(checkpoint)
+
+
+def _check_floats(checkpoint: Checkpoint) -> None:
+    """Weights and factors are floating-point numbers, but where a quantisation stores codes."""
+    if "quant_method" in (read_config(checkpoint.directory).get("quantization_config") or {}):
+        return
+    for name, info in checkpoint.tensors.items():
+        if name.endswith((".weight", ".left", ".right")) and not info.dtype.startswith(("F", "BF")):
+            raise UserError(
+                f"{checkpoint.directory}: {name} is stored as {info.dtype}, and no floating-point number",
+                hint="is a quantization_config missing in config.json? Else download the checkpoint again",
+            )
 
 
 def _check_dtype(checkpoint: Checkpoint) -> None:
