@@ -43,15 +43,6 @@ for _tag, _pattern, _first in (
      list("-+0123456789.")),
 ):  # fmt: skip
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), _first)
-<<<<<<< HEAD
-_BUILD: dict[str, Any] = {
-    "int": lambda loader, node: int(loader.construct_scalar(node)),
-    "map": lambda loader, node: loader.construct_mapping(node, deep=True),
-    "seq": lambda loader, node: loader.construct_sequence(node, deep=True),
-}
-for _tag, _build in _BUILD.items():
-    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _build)
-=======
 
 
 def _whole(loader: _Loader, node: yaml.ScalarNode) -> int:
@@ -69,7 +60,6 @@ def _sequence(loader: _Loader, node: yaml.SequenceNode) -> list[Any]:
 _Loader.add_constructor("tag:yaml.org,2002:int", _whole)
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 _Loader.add_constructor("tag:yaml.org,2002:seq", _sequence)
->>>>>>> readers
 
 
 def yaml_document(path: Path, what: str) -> Any:
@@ -92,11 +82,7 @@ def _check_events(text: str) -> None:
     """Raises `ValueError` for what makes a small text large or strange, before anything of it is built."""
     depth = 0
     for number, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
-<<<<<<< HEAD
-        line = getattr(event.start_mark, "line", 0) + 1
-=======
         line = 1 if event.start_mark is None else event.start_mark.line + 1
->>>>>>> readers
         if number > MOST:
             raise ValueError(f"it has more than {MOST:,} values")
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
