@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from llmc.errors import UserError
 from llmc.evaluate.journal import Journal
-from llmc.evaluate.run_forms import Manifest, Results, check_sample, first_fault
+from llmc.evaluate.run_forms import KeptManifest, Results, check_sample, first_fault
 from llmc.files import check_place, replace_text
 from llmc.reading.json_text import json_object
 from llmc.reading.rows import json_rows
@@ -30,7 +30,7 @@ class Run:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.manifest = _read(self.path / "manifest.json", f"{path} is not a run directory", Manifest)
+        self.manifest = _read(self.path / "manifest.json", f"{path} is not a run directory", KeptManifest)
         if self.manifest.get("schema") != SCHEMA:
             raise UserError(f"{path} has schema {self.manifest.get('schema')}, this version reads {SCHEMA}")
         if not self.manifest.get("complete"):
@@ -77,7 +77,7 @@ class RunWriter:
     @property
     def complete(self) -> bool:
         """Whether the directory holds a finished run already."""
-        return self.resumed and bool(_read(self.path / "manifest.json", UNREAD, Manifest).get("complete"))
+        return self.resumed and bool(_read(self.path / "manifest.json", UNREAD, KeptManifest).get("complete"))
 
     @property
     def journal(self) -> Journal:
@@ -95,7 +95,7 @@ class RunWriter:
     def check(self, manifest: Mapping[str, Any]) -> None:
         """Raises `UserError` if the directory holds the run of another model, other tasks or other settings."""
         if self.resumed:
-            before = _read(self.path / "manifest.json", UNREAD, Manifest)
+            before = _read(self.path / "manifest.json", UNREAD, KeptManifest)
             now = json.loads(_dump(manifest))
             # What lm-eval's tasks asked is known only after they have run; their names are compared instead.
             before["tasks"] = {
@@ -139,7 +139,7 @@ def _dump(content: Mapping[str, Any], indent: int | None = 1) -> str:
     return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=indent, sort_keys=indent is not None)
 
 
-def _read(path: Path, otherwise: str, form: type[Manifest | Results]) -> dict[str, Any]:
+def _read(path: Path, otherwise: str, form: type[KeptManifest | Results]) -> dict[str, Any]:
     try:
         content = json_object(path)
         if content.get("schema") == SCHEMA:  # else the schema is what is wrong, and is said
