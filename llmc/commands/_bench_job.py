@@ -113,9 +113,10 @@ def _check_runs(directories: Sequence[Path], runs: Sequence[Path]) -> None:
     """Raises `UserError` for a folder that isn't the finished run of the model that it is to get the timings of."""
     for directory, folder in zip(directories, runs, strict=False):
         run = Run(folder)
-        if run.manifest["model"].get("sha256") != Checkpoint(directory).sha256:
+        model = run.manifest.get("model") or {}
+        if model.get("sha256") != Checkpoint(directory).sha256:
             raise UserError(
-                f"{folder} is a run of {run.manifest['model']['id']}, whose weights are not those of {directory}",
+                f"{folder} is a run of {model.get('id')}, whose weights are not those of {directory}",
                 hint="give the runs in the order of the models",
             )
 

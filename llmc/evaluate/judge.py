@@ -78,9 +78,9 @@ def cases_of(samples: Sequence[Mapping[str, Any]], dense: Mapping[str, Mapping[s
         if not texts or line["request"]["kind"] != "generate_until":
             continue
         other = dense.get(line["id"])
-        same = other is not None and other["prompt_sha256"] == line["prompt_sha256"]
+        same = other is not None and other.get("prompt_sha256") == line["prompt_sha256"]
         gold = line["gold"]
-        others = _answers(other["answer"]) if same and other is not None else []
+        others = _answers(other.get("answer")) if same and other is not None else []
         found.append(
             Case(
                 id=line["id"],

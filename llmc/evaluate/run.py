@@ -15,7 +15,7 @@ from llmc.checksums import SEAL, FileFacts, described, not_as_written, same_file
 from llmc.errors import UserError
 from llmc.evaluate.identity import identity_of, seal_of
 from llmc.evaluate.journal import Journal
-from llmc.evaluate.run_forms import Manifest, Results, check_sample, first_fault
+from llmc.evaluate.run_forms import KeptManifest, Results, check_sample, first_fault
 from llmc.files import check_place, replace_text
 from llmc.folders.foreign import refuse_foreign
 from llmc.folders.marker import Kind, Marker, job_id, new_marker
@@ -105,7 +105,7 @@ class RunWriter:
             raise UserError(f"{self.path} exists and is no run directory", hint="give another --out")
         if not self._resume:
             raise UserError(f"{self.path} holds a run already", hint="add --resume to go on, or give another --out")
-        if state is State.UNMARKED and not _read(self.path / "manifest.json", UNREAD, Manifest).get("complete"):
+        if state is State.UNMARKED and not _read(self.path / "manifest.json", UNREAD, KeptManifest).get("complete"):
             raise UserError(
                 f"{self.path} holds a run that an llmc left half-made that did not mark its folders yet",
                 hint="finish it with that version, or give another --out",
@@ -235,7 +235,7 @@ def written_files(manifest: Mapping[str, Any]) -> dict[str, FileFacts]:
 
 
 def _read_manifest(run: Path, otherwise: str) -> dict[str, Any]:
-    manifest = _read(run / "manifest.json", otherwise, Manifest)
+    manifest = _read(run / "manifest.json", otherwise, KeptManifest)
     if seal_holds(manifest) is False:
         raise UserError(
             f"{run / 'manifest.json'} has changed since it was written", hint="evaluate again, with another --out"
@@ -243,7 +243,7 @@ def _read_manifest(run: Path, otherwise: str) -> dict[str, Any]:
     return manifest
 
 
-def _read(path: Path, otherwise: str, form: type[Manifest | Results]) -> dict[str, Any]:
+def _read(path: Path, otherwise: str, form: type[KeptManifest | Results]) -> dict[str, Any]:
     try:
         content = json_object(path)
         if content.get("schema") == SCHEMA:  # else the schema is what is wrong, and is said

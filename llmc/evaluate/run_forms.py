@@ -86,6 +86,19 @@ class Manifest(_Form):
         return {name: FileFacts(each.bytes, each.sha256) for name, each in self.files.items()}
 
 
+class KeptTask(TaskFacts):
+    """The same of a run that is only copied or marked anew."""
+
+    version: int | None = None  # type: ignore[assignment]
+
+
+class KeptManifest(Manifest):
+    """The same of a run that is only copied or marked anew: what no one reads then may be missing."""
+
+    model: ModelFacts | None = None  # type: ignore[assignment]
+    tasks: dict[str, KeptTask]  # type: ignore[assignment]
+
+
 class MetricFacts(_Form):
     """One metric of one task, as its evaluation summed it up."""
 
@@ -194,7 +207,7 @@ class Sample(TypedDict, total=False):
     __pydantic_config__ = _STRICT  # type: ignore[misc]
 
     id: Required[Annotated[str, Field(min_length=1)]]
-    marks: Required[dict[str, Value | None]]
+    marks: dict[str, Value | None]
     cluster: str | None
     stratum: str | None
     prompt_sha256: str | None

@@ -87,6 +87,8 @@ class _Columns:
     def add(self, line: dict[str, Any], offset: int) -> None:
         row = len(self.ids)
         name = check_sample(line)["id"]
+        if "marks" not in line:
+            raise ValueError("an item without 'marks'")
         if name in self.rows:
             raise ValueError(f"id {quoted(name)} comes twice")
         self.ids.append(name)

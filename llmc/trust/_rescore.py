@@ -29,12 +29,14 @@ class Rescored(NamedTuple):
 def context(manifest: Mapping[str, Any], *, scorer: str, data_root: Path | None) -> TaskContext:
     """The context of a finished run, but for the scorer. Raises `UserError` for a name in it that nothing reads."""
     check_scorer(scorer)
+    if lost := next((name for name in ("scale", "mode", "seed") if manifest.get(name) is None), None):
+        raise UserError(f"the run's manifest.json has no {lost}", hint="evaluate again")
     return TaskContext(
         scale=manifest["scale"],
         mode=manifest["mode"],
         data_root=data_root,
         seed=manifest["seed"],
-        limit=manifest["limit"],
+        limit=manifest.get("limit"),
         scorer=scorer,
     )
 
