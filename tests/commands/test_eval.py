@@ -123,7 +123,7 @@ def test_a_run_that_cannot_be_written_or_read_is_one_sentence(model, tmp_path, c
     (tmp_path / "file").write_text("")
     (tmp_path / "list").mkdir()
     (tmp_path / "list/manifest.json").write_text("[]")
-    for out, words in (("file", "is a file"), ("file/run", "can't be made"), ("list", "unreadable manifest")):
+    for out, words in (("file", "is a file"), ("file/run", "can't be made"), ("list", "no manifest that can be read")):
         assert evaluate(model, tmp_path / out, "--tasks", "factoid_qa", "--resume") == 2
         said = capsys.readouterr().err.strip().splitlines()
         assert words in said[-1] and "Traceback" not in "".join(said)
@@ -189,7 +189,7 @@ def test_a_damaged_manifest_of_the_compression_is_named(model, tmp_path, capsys)
     shutil.copytree(model, tmp_path / "model")
     (tmp_path / "model/llmc_manifest.json").write_text("{")
     assert evaluate(tmp_path / "model", tmp_path / "run", "--tasks", "factoid_qa") == 2
-    assert "llmc_manifest.json is damaged" in capsys.readouterr().err
+    assert "llmc_manifest.json can't be read" in capsys.readouterr().err
 
 
 def broken(change, out):
