@@ -33,11 +33,11 @@ def table(results: Mapping[str, Any], width: int | None = None) -> str:
         for i, (metric, each) in enumerate(
             sorted(task["metrics"].items(), key=lambda pair: _place(name, task, pair[0]))
         ):
-            cells = (metric, shown(each), interval(each), str(each["n"]))
+            cells = (metric, shown(each), interval(each), str(each.get("n", 0)))
             lines.append((name if i == 0 else "", cells, note(task) if i == 0 else ""))
     for name, group in results.get("groups", {}).items():
         for i, (metric, each) in enumerate(group["metrics"].items()):
-            cells = (metric, shown(each), interval(each), str(each["n"]))
+            cells = (metric, shown(each), interval(each), str(each.get("n", 0)))
             lines.append((name if i == 0 else "", cells, f"group of {len(group['tasks'])}" if i == 0 else ""))
     for name, dimension in results.get("dimensions", {}).items():
         lines.append((name, ("score of 100", number(dimension["score"]), "", ""), ""))
@@ -80,7 +80,7 @@ def shown(each: Mapping[str, Any]) -> str:
 
 def interval(each: Mapping[str, Any]) -> str:
     """Both edges of a metric's interval, or nothing."""
-    edges = each["ci95"]
+    edges = each.get("ci95")
     return "" if edges is None else f"{_in_unit(edges[0], each).removesuffix(' %')} to {_in_unit(edges[1], each)}"
 
 
@@ -91,10 +91,10 @@ def _in_unit(value: float | None, each: Mapping[str, Any]) -> str:
 
 def note(task: Mapping[str, Any]) -> str:
     """What a reader must know before the number: a collapse, a score at its floor, and the shares of broken answers."""
-    said = ["COLLAPSED"] if task["collapsed"] else []
+    said = ["COLLAPSED"] if task.get("collapsed") else []
     said += [floor] if (floor := at_floor(task)) else []
     for flag in ("empty", "unparsed", "repetitive", "truncated", "overflowed", "refused"):
-        share = task["panel"][flag]
+        share = task.get("panel", {}).get(flag)
         if share:
             said.append(f"{flag} {share:.0%}")
     return ", ".join(said)
@@ -113,13 +113,13 @@ def at_floor(task: Mapping[str, Any]) -> str | None:
     """
     metrics = task["metrics"]
     for each in (metrics.get(task["primary"]), metrics.get("acc_choice")):
-        if each is None or each["direction"] != "higher" or each["value"] is None:
+        if each is None or each.get("direction", "higher") != "higher" or each["value"] is None:
             continue
-        chance, edges = each.get("chance"), each["ci95"]
+        chance, edges = each.get("chance"), each.get("ci95")
         if chance is not None and edges is not None:
             if edges[1] < chance:
                 return f"below chance ({chance:.0%}): {_cause(task.get('options') or {})}"
             return f"at chance ({chance:.0%})" if edges[0] <= chance else None
-        if each["kind"] == "proportion" and each["value"] == 0:
+        if each.get("kind") == "proportion" and each["value"] == 0:
             return "nothing right"
     return None

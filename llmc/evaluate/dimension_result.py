@@ -17,6 +17,11 @@ def dimension_result(dimension: Any, tasks: Mapping[str, Any]) -> dict[str, Any]
 
 def _estimates(metrics: Mapping[str, Any]) -> dict[str, Estimate]:
     return {
-        name: Estimate(each["value"], each["stderr"], each["n"], None if each["ci95"] is None else tuple(each["ci95"]))
+        name: Estimate(
+            each["value"],
+            each.get("stderr"),
+            each.get("n", 0),
+            None if (edges := each.get("ci95")) is None else tuple(edges),
+        )
         for name, each in metrics.items()
     }

@@ -107,7 +107,7 @@ def table_rows(
     Raises `UserError` where the header lacks one of `columns`, and naming the line of a row with fewer or more fields
     than the header; with a `tally` such rows are left out and counted there.
     """
-    reader = csv.reader(_decoded(path))
+    reader = csv.reader(_decoded(path), strict=True)  # else a quote that nobody closes swallows the rest
     rows = _csv_rows(path, reader)
     header = next(rows, None)
     if header is None:
@@ -130,7 +130,7 @@ def table_rows(
 
 def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The rows of a CSV file without a header, each with the number of the line that it ends on."""
-    reader = csv.reader(_decoded(path))
+    reader = csv.reader(_decoded(path), strict=True)
     for row in _csv_rows(path, reader):
         yield reader.line_num, row
 

@@ -25,7 +25,7 @@ def check_scorer(text: str) -> None:
         elif not name:
             raise UserError(f"--scorer {quoted(text)} names no toxicity scorer", hint="such as toxicity=words")
         else:
-            resolve(name)
+            resolve(name).check()
         named.append(TOXICITY if equals else "version")
     if len(set(named)) < len(named):
         raise UserError(f"--scorer {quoted(text)} names two of one kind", hint="keep one of them")

@@ -53,6 +53,7 @@ def test_a_file_of_another_kind_is_not_read_to_its_end(tmp_path):
         (b"text\n\xe9\n", "not UTF-8"),
         (b'text\n"' + b"x" * 200_000 + b'"\n', "is not CSV"),
         (b"text,id\n1\n", "another number of fields"),
+        (b'text\n"1\n2\n3\n', "is not CSV"),
     ],
 )
 def test_a_table_that_is_none_is_one_sentence(tmp_path, content, said):
