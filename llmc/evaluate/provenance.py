@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llmc._version import __version__
+from llmc.errors import UserError
 from llmc.models.checkpoint import Checkpoint
 from llmc.models.memory import n_parameters
 from llmc.ops.product import by_onednn
@@ -38,7 +39,10 @@ def compression_of(directory: Path) -> dict[str, Any] | None:
     path = directory / "llmc_manifest.json"
     if not path.is_file():
         return None
-    return json_object(path, hint="compress the model again")
+    try:
+        return json_object(path)
+    except UserError as error:
+        raise UserError(f"{path} is damaged: {error.problem}", hint="compress the model again") from error
 
 
 def tokenizer_sha256(tokenizer: Any) -> str:

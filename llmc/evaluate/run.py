@@ -17,7 +17,7 @@ from llmc.reading.json_text import json_object
 from llmc.reading.rows import json_rows
 
 SCHEMA = 1
-UNREAD = "the run directory has no manifest that can be read"
+UNREAD = "unreadable manifest"
 IDENTITY = (
     "model", "suites", "lm_eval_tasks", "judges", "mode", "scale", "seed", "limit", "backend", "kernels",
     "batch_tokens", "template", "chat", "tokenizer_sha256", "decoding", "tasks",
