@@ -26,13 +26,13 @@ from transformers import PretrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from llmc.compress._job import compress_untried
-from llmc.compress._plan import plan
-from llmc.compress._recipe import build
-from llmc.compress._trial import compare
+from llmc.compress.plan import plan
+from llmc.compress.recipe import build
+from llmc.compress.run import compress_untried
+from llmc.compress.trial import compare
 from llmc.errors import UserError
-from llmc.evaluate.likelihood import score, target
-from llmc.evaluate.network import Network
+from llmc.evaluate.engine.likelihood import score, target
+from llmc.evaluate.engine.network import Network
 from llmc.models.config import decoder_config
 from llmc.models.shrink import small_model, small_tokens
 

@@ -13,10 +13,10 @@ import torch  # noqa: E402
 from process_cost import cpu_s, peak_rss  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
-from llmc.compress import _job  # noqa: E402
-from llmc.compress._plan import Job  # noqa: E402
-from llmc.compress._recipe import build  # noqa: E402
-from llmc.compress._writer import ShardWriter  # noqa: E402
+from llmc.compress import run  # noqa: E402
+from llmc.compress.plan import Job  # noqa: E402
+from llmc.compress.recipe import build  # noqa: E402
+from llmc.compress.walk.writer import ShardWriter  # noqa: E402
 from llmc.data.calibration import Calibration  # noqa: E402
 from llmc.models.checkpoint import Checkpoint  # noqa: E402
 
@@ -43,7 +43,7 @@ def main() -> None:
     )  # fmt: skip
     busy = cpu_s()
     start = time.perf_counter()
-    _job.compress(job, lambda *_: None)
+    run.compress(job, lambda *_: None)
     whole = time.perf_counter() - start
     print(
         json.dumps(

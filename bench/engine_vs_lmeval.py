@@ -80,7 +80,7 @@ def bias_for(args: argparse.Namespace, n_prompts: int = 64, n_new: int = 32) -> 
 def mmlu(data_root: Path, shots: int, n_subjects: int, questions: int) -> list[tuple[str, str]]:
     """(context, continuation), four a question, of every fifth subject."""
     from llmc.evaluate.task import TaskContext
-    from llmc.kick_bench.multiple_choice_qa import _questions, prompt
+    from llmc.kick_bench.tasks.multiple_choice_qa import _questions, prompt
 
     ctx = TaskContext(data_root=data_root)
     dev, test = _questions(ctx, "dev"), _questions(ctx, "test")
@@ -105,7 +105,7 @@ def hellaswag(data_root: Path, questions: int) -> list[tuple[str, str]]:
 
 def factoid(data_root: Path, questions: int) -> list[str]:
     from llmc.evaluate.task import TaskContext
-    from llmc.kick_bench.factoid_qa import TASK
+    from llmc.kick_bench.tasks.factoid_qa import TASK
 
     items = TASK.items(TaskContext(data_root=data_root, scale="quick"))
     return [item.requests[0].context for item in list(items)[: questions or None]]
@@ -144,7 +144,7 @@ def one_side(args: argparse.Namespace) -> None:
     numbers = range(len(requests)) if args.side == "engine" else sampled(requests, args.sample, each)
     chosen = [requests[i] for i in numbers]
     if args.side == "engine":
-        from llmc.evaluate.engine import Engine
+        from llmc.evaluate.engine.engine import Engine
         from llmc.kernels.onednn_linear import use_onednn_
 
         use_onednn_(model)  # as `llmc eval` has it

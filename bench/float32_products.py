@@ -15,7 +15,7 @@ from unittest import mock
 
 import torch
 
-from llmc.evaluate.bench import _processor
+from llmc.evaluate.speed.bench import _processor
 from llmc.ops import product
 
 SHAPES = ((128, 128), (512, 128), (256, 256), (2048, 2048), (7168, 2048), (2048, 7168), (32000, 2048))

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from llmc.evaluate.gaps import upright
-from llmc.evaluate.paired import paired_difference
+from llmc.evaluate.stats.gaps import upright
+from llmc.evaluate.stats.paired import paired_difference
 
 SETTINGS, PEOPLE, DRAWS, MARGIN = 8, 200, 600, 0.03
 WHO = np.tile(np.repeat([1.0, -1.0], PEOPLE // 2), SETTINGS)

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from llmc._version import __version__
+from llmc.version import __version__
 
 START, END = "<!-- outcomes: python -m bench.gate_outcomes demo docs/gate.md -->", "<!-- outcomes end -->"
 KNOWLEDGE = 'id = "knowledge", suite = "kick", level = "suite"'

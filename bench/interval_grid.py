@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from llmc.evaluate.unseen import below_zero
+from llmc.evaluate.stats.unseen import below_zero
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -92,7 +92,8 @@ def hidden(loss: float, flips: float, n_clusters: int, size: int) -> Draw:
 def passes(change: Floats, margin: float, *, binary: bool, confidence: float = 0.95) -> tuple[Bools, Bools]:
     """Whether the lower edge is above -`margin`, without and with the room for the unseen. Shape: (draws, G, size).
 
-    The same rule as `paired_difference`'s, over all draws at once; `tests/evaluate/test_paired.py` compares the two.
+    The same rule as `paired_difference`'s, over all draws at once; `tests/evaluate/stats/test_paired.py` compares the
+    two.
     """
     draws, n_clusters, size = change.shape
     n, sums = n_clusters * size, change.sum(-1)

@@ -25,8 +25,8 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AwqConfig, GPTQConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
+from llmc.compress.format import Format, dense
 from llmc.compress.formats import awq, gptq, gptq_v2
-from llmc.compress.formats._format import Format, dense
 from tests.compress.formats.checkpoints import block_linears, logits, make_llama, round_to_nearest, write_checkpoint
 
 SLACK = 2.0

@@ -22,10 +22,10 @@ import torch
 from process_cost import peak_rss
 from random_llama import Shape, write_llama
 
-from llmc.compress._job import compress
-from llmc.compress._plan import Job
-from llmc.compress._recipe import build
-from llmc.evaluate.speed_process import process_bytes
+from llmc.compress.plan import Job
+from llmc.compress.recipe import build
+from llmc.compress.run import compress
+from llmc.evaluate.speed.speed_process import process_bytes
 from llmc.models.load import load_model, quiet
 from llmc.models.memory import tensor_bytes
 

@@ -22,9 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmc.compress._job import compress
-from llmc.compress._plan import Job
-from llmc.compress._recipe import build, methods
+from llmc.compress.plan import Job
+from llmc.compress.recipe import build, methods
+from llmc.compress.run import compress
 from llmc.data.calibration import Calibration
 from llmc.models.load import load_model, load_tokenizer
 

@@ -89,9 +89,9 @@ def size(directory: Path) -> str:
 
 
 def main() -> None:
-    from llmc.compress._job import compress
-    from llmc.compress._plan import Job
-    from llmc.compress._recipe import build
+    from llmc.compress.plan import Job
+    from llmc.compress.recipe import build
+    from llmc.compress.run import compress
     from llmc.data.calibration import calibrate
     from llmc.models.load import load_model, load_tokenizer, quiet
 

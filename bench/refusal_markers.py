@@ -10,7 +10,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from llmc.evaluate.estimate import Estimate
+from llmc.evaluate.stats.estimate import Estimate
 from llmc.trust.scorers.measured import MARKERS, Counts, Marker, Measured
 
 FILES = {"llama_2": "completions_llama2new.csv", "mistral": "completions_mistralinstruct.csv"}

@@ -21,7 +21,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from llmc.evaluate.bench import _processor
+from llmc.evaluate.speed.bench import _processor
 from llmc.ops.factor import feedback
 from llmc.ops.grid import Grid, fit_grid
 from llmc.ops.masks import Pattern, drop_lowest, keep_n_of_m

@@ -28,7 +28,7 @@ class Side(NamedTuple):
 
 
 def ask(model, words, items, task, *, together: bool) -> Side:
-    from llmc.evaluate.engine import Engine
+    from llmc.evaluate.engine.engine import Engine
 
     engine, counted = Engine(model, words), [0]
 
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=24, help="questions of each part")
     args = parser.parse_args()
     from llmc.evaluate.task import TaskContext
-    from llmc.trust.demonstrations import DIMENSION
+    from llmc.trust.dimensions.demonstrations import DIMENSION
 
     model, words = model_and_tokenizer("50m", args.tokenizer, 2048)
     for task in DIMENSION.tasks:

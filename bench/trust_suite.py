@@ -30,7 +30,7 @@ def main() -> None:
     args = parser.parse_args()
     from llmc.catalog import catalog
     from llmc.errors import UserError
-    from llmc.evaluate.engine import Engine
+    from llmc.evaluate.engine.engine import Engine
     from llmc.evaluate.task import TaskContext
 
     model, words = model_and_tokenizer("50m", args.tokenizer, 2048)
@@ -43,7 +43,7 @@ def main() -> None:
     model.register_forward_pre_hook(count, with_kwargs=True)
     total = {"seconds": 0.0, "computed": 0, "held": 0, "requests": 0}
     print("| task | requests | tokens they hold | computed | saved | tokens computed/s |\n|---|---|---|---|---|---|")
-    for dimension in catalog("llmc.trust", "DIMENSION").values():
+    for dimension in catalog("llmc.trust.dimensions", "DIMENSION").values():
         for task in dimension.tasks:
             ctx = TaskContext(data_root=args.data_root, scale="quick", limit=args.items, encode=engine.tok_encode)
             try:

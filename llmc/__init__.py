@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmc._version import __version__
 from llmc.errors import UserError
+from llmc.version import __version__
 
 if TYPE_CHECKING:
     from llmc.models.load import load_model as load

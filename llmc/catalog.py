@@ -1,4 +1,4 @@
-"""Finds plug-ins: every public module of a package that ends in `METHOD`, `TASK`, `DIMENSION` or the like."""
+"""Finds plug-ins: every module of a package that ends in `METHOD`, `TASK`, `DIMENSION` or the like."""
 
 from __future__ import annotations
 
@@ -16,18 +16,17 @@ T = TypeVar("T")
 
 @functools.cache
 def catalog(package: str, attribute: str) -> Mapping[str, Any]:
-    """`{item.name: item}` over the public modules of `package`, sorted by name.
+    """`{item.name: item}` over the modules of `package`, sorted by name.
 
-    A module whose name starts with `_` is machinery and is passed over; so are sub-packages.
-    A public module without `attribute`, or with a name that another one has, is our own mistake.
+    Sub-packages are passed over. A module without `attribute`, or with a name that another one has, is our own mistake.
     """
     found: dict[str, Any] = {}
     for info in pkgutil.iter_modules(importlib.import_module(package).__path__):
-        if info.name.startswith("_") or info.ispkg:
+        if info.ispkg:
             continue
         module = importlib.import_module(f"{package}.{info.name}")
         if not hasattr(module, attribute):
-            raise RuntimeError(f"{module.__name__} does not end in {attribute} = ...; start its name with '_'")
+            raise RuntimeError(f"{module.__name__} does not end in {attribute} = ...")
         item = getattr(module, attribute)
         if item.name in found:
             raise RuntimeError(f"{module.__name__}: the name {item.name!r} is taken")

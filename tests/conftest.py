@@ -16,6 +16,6 @@ settings.load_profile("any machine")
 def _no_trial_first(request, monkeypatch):
     """Compressions of test models don't try a small copy first, but for the tests of that."""
     if "trial" not in request.node.name and "trial" not in str(request.node.path):
-        from llmc.compress import _job
+        from llmc.compress import run
 
-        monkeypatch.setattr(_job, "try_small_copy", lambda config, stages, compress: None)
+        monkeypatch.setattr(run, "try_small_copy", lambda config, stages, compress: None)

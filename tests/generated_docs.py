@@ -31,7 +31,7 @@ def tree() -> str:
 
 def methods_table() -> str:
     """A row for each compression method."""
-    from llmc.compress._recipe import methods, settings_of
+    from llmc.compress.recipe import methods, settings_of
 
     rows = ["| method | kind | what it does | settings | source |", "| --- | --- | --- | --- | --- |"]
     for name, method in methods().items():

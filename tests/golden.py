@@ -16,7 +16,7 @@ from unittest import mock
 import typer
 
 from llmc import cli
-from llmc.commands._app import app
+from llmc.commands.rendering.app import app
 
 FOLDER = Path(__file__).with_name("golden")
 WRONG = (

@@ -11,7 +11,7 @@ import pytest
 from safetensors.torch import load_file
 
 from llmc import cli, commands
-from llmc.commands import _app
+from llmc.commands.rendering import app
 from llmc.errors import Exit, UserError
 from llmc.models.tiny import save_tiny
 
@@ -43,7 +43,7 @@ def test_every_command_has_help(capsys):
     import pkgutil
 
     for info in pkgutil.iter_modules(commands.__path__):
-        if not info.name.startswith("_"):
+        if not info.ispkg:
             code, out, _ = llmc(info.name, "--help", capsys=capsys)
             assert code == 0 and info.name in out
 
@@ -131,7 +131,7 @@ def test_our_own_fault_is_70_and_a_stop_is_130(monkeypatch, capsys):
         def fail(*_, raised=raised, **__):
             raise raised
 
-        monkeypatch.setattr(_app, "app", fail)
+        monkeypatch.setattr(app, "app", fail)
         assert llmc("methods", capsys=capsys)[0] == code
 
 
@@ -148,7 +148,7 @@ def test_a_disk_that_refuses_is_one_sentence_and_no_bug(monkeypatch, capsys, err
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr(_app, "app", fail)
+    monkeypatch.setattr(app, "app", fail)
     found, _, err = llmc("methods", capsys=capsys)
     assert found == code and said in err and ("Traceback" in err) == (code == 70)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmc.compress._recipe import methods
+from llmc.compress.recipe import methods
 from tests.generated_docs import PARTS, ROOT, fresh
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from llmc.commands._app import app
+from llmc.commands.rendering.app import app
 from tests.generated_docs import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]

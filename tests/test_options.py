@@ -7,7 +7,7 @@ import re
 import pytest
 
 from llmc.catalog import catalog
-from llmc.evaluate.engine import Engine
+from llmc.evaluate.engine.engine import Engine
 from llmc.evaluate.runner import gather, sample
 from llmc.evaluate.task import Answer, Scored, TaskContext
 from llmc.trust.prompts.messages import GLAD
@@ -15,8 +15,8 @@ from tests.evaluate import tiny
 from tests.trust import made_up
 
 TASKS = {
-    **catalog("llmc.kick_bench", "TASK"),
-    **{task.name: task for one in catalog("llmc.trust", "DIMENSION").values() for task in one.tasks},
+    **catalog("llmc.kick_bench.tasks", "TASK"),
+    **{task.name: task for one in catalog("llmc.trust.dimensions", "DIMENSION").values() for task in one.tasks},
 }
 CHATS = {
     "plain": None,
@@ -63,7 +63,7 @@ def small_mmlu(monkeypatch):
     """Three questions a subject in place of the pinned files of KICK's multiple choice."""
     row = "Why {}?,w,xx yy,y,z z z,{}\n"
     text = "".join(row.format(n, "ABCD"[n % 4]) for n in range(5))
-    monkeypatch.setattr("llmc.kick_bench.multiple_choice_qa.read", lambda root, name: text)
+    monkeypatch.setattr("llmc.kick_bench.tasks.multiple_choice_qa.read", lambda root, name: text)
 
 
 def items_of(name, data_root, mode, scale, chat):

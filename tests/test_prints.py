@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "llmc"
 SINKS = {
-    "commands/_say.py": "lines, JSON, ready text and log records: the place for them",
+    "commands/rendering/say.py": "lines, JSON, ready text and log records: the place for them",
     "report/console.py": "rich's tables and styled lines: the place for them",
     "streams.py": "what libraries print",
     "stopping.py": "the one fixed sentence about a signal, which holds no foreign text",
@@ -27,7 +27,7 @@ STREAMS = {"stdout", "stderr", "__stdout__", "__stderr__"}
 RICH = {"rich.console", "rich.text", "rich.markup", "rich.live", "rich.panel", "rich.markdown", "rich"}
 """What turns text into a terminal's codes; `Console`, `styled` and `joined` of llmc/report/console.py stand for it."""
 REASONED = {
-    ("commands/_app.py", "basicConfig"): "its only handler is LogLines, asserted below",
+    ("commands/rendering/app.py", "basicConfig"): "its only handler is LogLines, asserted below",
     ("report/terminal.py", "rich.text"): "the type of what `styled` gives; it makes none, asserted below",
     ("models/stock_load.py", "stderr"): "redirect_stderr takes a library's report away",
 }
@@ -123,5 +123,5 @@ def test_a_console_is_given_no_text_that_passes_it_by():
     for path in FILES:
         for _, node in calls(path, {"TextColumn"}):
             assert isinstance(node.args[0], ast.Constant), "a progress column's words are fixed; its fields pass `line`"
-    source = (PACKAGE / "commands/_progress.py").read_text(encoding="utf-8")
+    source = (PACKAGE / "commands/rendering/progress.py").read_text(encoding="utf-8")
     assert "doing=line(doing)" in source and "add_task(line(title)" in source

@@ -17,7 +17,7 @@ SCRIPT = """
 import atexit, hashlib, os, signal, sys, threading, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs have it ignored
 from llmc import cli, stopping
-from llmc.commands import _app
+from llmc.commands.rendering import app as application
 
 stopping.GRACE = float(sys.argv[3])
 where, number, folder = sys.argv[1], int(sys.argv[2]), sys.argv[4]
@@ -67,7 +67,7 @@ def body(**_):
 
 if where == "behind the work":
     atexit.register(fire)
-_app.app = body
+application.app = body
 sys.argv = ["llmc", "tasks"]
 cli.main()
 """

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from llmc.commands._say import say, say_json
+from llmc.commands.rendering.say import say, say_json
 
 COMMAND = typer.Typer(help="Name the dense run that gates compare with.", no_args_is_help=True)
 
@@ -23,7 +23,7 @@ def save(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a baseline of that name.")] = False,
 ) -> None:
     """Name DENSE_RUN, with the sha256 of its contents, for `llmc gate --baseline NAME RUN`."""
-    from llmc.report import baselines
+    from llmc.runs import baselines
 
     made = baselines.save(name, run, folder, overwrite=overwrite)
     say(f"{folder / name}.json: {made.model}, sha256 {made.sha256[:12]}")
@@ -35,7 +35,7 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the baselines and where their runs are."""
-    from llmc.report import baselines
+    from llmc.runs import baselines
 
     found = [baselines.read(name, folder) for name in baselines.names(folder)]
     if as_json:

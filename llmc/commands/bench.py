@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from llmc.commands._say import say, say_json
+from llmc.commands.rendering.say import say, say_json
 
 
 def bench(
@@ -38,10 +38,10 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Measure load time, memory, and tokens a second of each model, all in turn in one go, against the first."""
-    from llmc.commands._bench_job import BenchJob, run
-    from llmc.commands._bench_table import table
-    from llmc.commands._progress import progress
-    from llmc.evaluate.speed import SpeedSettings
+    from llmc.commands.rendering.bench_table import table
+    from llmc.commands.rendering.progress import progress
+    from llmc.evaluate.speed.speed import SpeedSettings
+    from llmc.jobs.bench import BenchJob, run
 
     settings = SpeedSettings(
         batches=_numbers(batch), prompt_tokens=prompt_tokens, new_tokens=new_tokens, repeats=repeats, seed=seed

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from llmc.commands._say import say, say_json
+from llmc.commands.rendering.say import say, say_json
 from llmc.errors import UserError
 
 MAX_HTML_MB = 8.0
@@ -29,7 +29,7 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print comparison.json instead of tables.")] = False,
 ) -> None:
     """Compare compressed runs with DENSE_RUN, item by item: what is kept, what is lost, and how sure that is."""
-    from llmc.commands._judged import judged
+    from llmc.jobs.compare import judged
     from llmc.report.page import PageOptions
     from llmc.report.terminal import print_comparison
     from llmc.report.write import check_report, write_report
@@ -47,7 +47,7 @@ def compare(
     if as_json:
         say_json(compared.comparison.model_dump(mode="json"), indent=1)
     else:
-        from llmc.commands._progress import table_console
+        from llmc.commands.rendering.progress import table_console
 
         print_comparison(compared.comparison, table_console())
         if written:

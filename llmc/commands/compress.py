@@ -8,18 +8,18 @@ from typing import Annotated
 
 import typer
 
-from llmc.commands import _options
+from llmc.commands.rendering import options
 from llmc.errors import UserError
 
 SAMPLES = 128
 
 
 def compress(
-    model: Annotated[str, _options.MODEL],
+    model: Annotated[str, options.MODEL],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the compressed checkpoint goes.")],
-    method: Annotated[str | None, _options.METHOD] = None,
+    method: Annotated[str | None, options.METHOD] = None,
     recipe: Annotated[Path | None, typer.Option(help="A YAML file with several stages, run in a row.")] = None,
-    set_: Annotated[list[str] | None, _options.SET] = None,
+    set_: Annotated[list[str] | None, options.SET] = None,
     sparsity: Annotated[float | None, typer.Option(help="Fraction of weights set to zero, such as 0.5.")] = None,
     pattern: Annotated[str | None, typer.Option(help="N:M keeps N of every M weights of a row, such as 2:4.")] = None,
     bits: Annotated[int | None, typer.Option(help="Bits that a quantised weight takes, such as 4.")] = None,
@@ -29,14 +29,14 @@ def compress(
     rank_ratio: Annotated[
         float | None, typer.Option(help="Fraction of parameters that the factors of svd keep.")
     ] = None,
-    embeddings: Annotated[int | None, _options.EMBEDDINGS] = None,
-    calibration: Annotated[str | None, _options.CALIBRATION] = None,
-    samples: Annotated[int, _options.SEQUENCES] = SAMPLES,
-    seq_len: Annotated[int | None, _options.SEQ_LEN] = None,
+    embeddings: Annotated[int | None, options.EMBEDDINGS] = None,
+    calibration: Annotated[str | None, options.CALIBRATION] = None,
+    samples: Annotated[int, options.SEQUENCES] = SAMPLES,
+    seq_len: Annotated[int | None, options.SEQ_LEN] = None,
     seed: Annotated[int, typer.Option(help="Decides which calibration sequences are drawn.")] = 0,
-    format_: Annotated[str | None, _options.FORMAT] = None,
-    device: Annotated[str, _options.DEVICE] = "auto",
-    dtype: Annotated[str, _options.STORED] = "auto",
+    format_: Annotated[str | None, options.FORMAT] = None,
+    device: Annotated[str, options.DEVICE] = "auto",
+    dtype: Annotated[str, options.STORED] = "auto",
     max_shard_gb: Annotated[float, typer.Option(help="Largest weight file, in GB.")] = 5.0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run of the same command.")] = False,
     verify: Annotated[
@@ -56,7 +56,7 @@ def compress(
     settings = _settings({key: value for key, value in short.items() if value is not None}, set_ or [])
     if verify and not resume:
         raise UserError("--verify has no meaning without --resume", hint="`llmc verify DIR` checks any folder")
-    from llmc.commands._compress_job import make_job, render, run
+    from llmc.jobs.compress import make_job, render, run
 
     job = make_job(
         model, out, method, recipe, settings,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from llmc.commands._say import say, say_json
+from llmc.commands.rendering.say import say, say_json
 from llmc.errors import UserError
 
 app = typer.Typer(help="List, fetch and check the datasets that --data-root holds.", no_args_is_help=True)

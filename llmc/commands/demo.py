@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from llmc.commands._say import say_json
+from llmc.commands.rendering.say import say_json
 
 VARIANTS: tuple[tuple[str, str, dict[str, object]], ...] = (
     ("sparsegpt-50", "sparsegpt", {"sparsity": 0.5}),
@@ -28,7 +28,7 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:
     """Compress the embedded model four ways, ask all five what they know, and write the report that compares them."""
-    from llmc.commands._demo_table import make, rows_of, show
+    from llmc.commands.rendering.demo_table import make, rows_of, show
 
     compared = make(out, VARIANTS, overwrite=overwrite, resume=resume, limit=limit)
     rows = rows_of(out, [name for name, _, _ in VARIANTS])

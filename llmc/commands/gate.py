@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from llmc.commands._say import say, say_json, say_ready
+from llmc.commands.rendering.say import say, say_json, say_ready
 from llmc.errors import Exit, UserError
 
 if TYPE_CHECKING:
-    from llmc.report.comparison import RunComparison
-    from llmc.report.judge import Compared
+    from llmc.judging.comparison import RunComparison
+    from llmc.judging.judge import Compared
 
 
 def gate(
@@ -42,7 +42,7 @@ def gate(
     exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit 0, and say which code it replaces.")] = False,
 ) -> None:
     """Judge RUN against DENSE_RUN: exit 0 passed, 1 lost or collapsed, 2 mistake, 3 undecided, 4 not comparable."""
-    from llmc.report.policy_file import load_policy
+    from llmc.judging.policy_file import load_policy
 
     if check_policy:
         file = load_policy(policy)
@@ -51,12 +51,12 @@ def gate(
     if baseline is not None:
         if run is not None:
             raise UserError("--baseline takes the dense run's place", hint="llmc gate --baseline NAME RUN")
-        from llmc.report.baselines import find
+        from llmc.runs.baselines import find
 
         dense, run = find(baseline, baselines), dense
     if dense is None or run is None:
         raise UserError("the gate compares two runs", hint="llmc gate DENSE_RUN RUN --policy gate.toml")
-    from llmc.commands._judged import judged
+    from llmc.jobs.compare import judged
 
     _check_outputs({"--junit": junit, "--json": json_, "--html": html, "--markdown": markdown})
     compared = judged(dense, [run], policy, command=sys.argv)
@@ -117,7 +117,7 @@ def _show(compared: Compared, result: RunComparison, explain: str | None, *, qui
     if quiet:
         say_json(compared.comparison.model_dump(mode="json"), indent=1)
         return
-    from llmc.commands._progress import table_console
+    from llmc.commands.rendering.progress import table_console
     from llmc.report.terminal import print_gate, print_rule
 
     console = table_console()

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmc.commands._say import say, say_json
+from llmc.commands.rendering.say import say, say_json
 
 if TYPE_CHECKING:
-    from llmc.compress._manifest import Manifest, MatrixRecord
+    from llmc.compress.manifest import Manifest, MatrixRecord
 
 
 def inspect(
@@ -25,7 +25,7 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole manifest as JSON.")] = False,
 ) -> None:
     """Show the manifest of a compressed checkpoint: zeros, bits and output error of every matrix, and the totals."""
-    from llmc.compress._manifest import read_manifest
+    from llmc.compress.manifest import read_manifest
 
     account = read_manifest(directory)
     if as_json:
@@ -45,8 +45,8 @@ def _print_matrices(account: Manifest, records: Sequence[MatrixRecord]) -> None:
     """A line a matrix, in 80 columns: what all have in common is said once, above."""
     from rich.table import Table
 
-    from llmc.commands._compress_job import zeros_name
-    from llmc.commands._progress import table_console
+    from llmc.commands.rendering.progress import table_console
+    from llmc.jobs.compress import zeros_name
 
     prefix = _common_prefix([r.name for r in records])
     columns: dict[str, list[str]] = {
@@ -96,7 +96,7 @@ def _common_prefix(names: Sequence[str]) -> str:
 
 
 def _print_totals(account: Manifest, dtypes: dict[str, int]) -> None:
-    from llmc.commands._compress_job import describe, size, zeros_name
+    from llmc.jobs.compress import describe, size, zeros_name
 
     t, source = account.totals, account.source
     say("", f"{describe(account)}, from {source.model} ({source.architecture}, {source.dtype})")

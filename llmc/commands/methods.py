@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmc.commands import _completion
-from llmc.commands._say import say_json
+from llmc.commands.rendering import completion
+from llmc.commands.rendering.say import say_json
 
 if TYPE_CHECKING:
-    from llmc.compress._method import Method
+    from llmc.compress.method import Method
 
 
 def methods(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="NAME", autocompletion=_completion.methods, help="One method; all of them when left out."
+            metavar="NAME", autocompletion=completion.methods, help="One method; all of them when left out."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
@@ -27,8 +27,8 @@ def methods(
     from rich.table import Table
 
     from llmc.catalog import pick
-    from llmc.commands._progress import table_console
-    from llmc.compress._recipe import methods as all_methods
+    from llmc.commands.rendering.progress import table_console
+    from llmc.compress.recipe import methods as all_methods
     from llmc.report.console import joined, styled
 
     found = all_methods()
@@ -55,8 +55,8 @@ def methods(
 
 def _setting_rows(method: type[Method]) -> list[tuple[str, str, str, str]]:
     """(name, type, default, help) of every setting of a method."""
-    from llmc.compress._help import field_help
-    from llmc.compress._recipe import settings_of
+    from llmc.compress.recipe import settings_of
+    from llmc.compress.settings_help import field_help
 
     texts = field_help(method)
     rows = []

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from llmc.commands._say import say
+from llmc.commands.rendering.say import say
 
 
 def rescore(
@@ -23,19 +23,19 @@ def rescore(
     from contextlib import closing
 
     from llmc.catalog import catalog
-    from llmc.commands._eval_table import table
+    from llmc.commands.rendering.eval_table import table
     from llmc.errors import UserError
-    from llmc.evaluate.dimension_result import dimension_result
-    from llmc.evaluate.run import Run, RunWriter
     from llmc.folders.place import check_out
     from llmc.offline import network
-    from llmc.trust._rescore import context
-    from llmc.trust._rescore import rescore as mark_again
+    from llmc.runs.dimension import dimension_result
+    from llmc.runs.writer import Run, RunWriter
+    from llmc.trust.machinery.rescore import context
+    from llmc.trust.machinery.rescore import rescore as mark_again
 
     before = Run(run)
     check_out(out, {"the run": run, "the data": data_root})
     writer = RunWriter(out)
-    dimensions = catalog("llmc.trust", "DIMENSION").values()
+    dimensions = catalog("llmc.trust.dimensions", "DIMENSION").values()
     own = {task.name: task for dimension in dimensions for task in dimension.tasks}
     if not own.keys() & set(before.tasks):
         raise UserError(f"{run} has no task of the suite trust", hint="other suites have one version of their rules")

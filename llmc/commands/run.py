@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmc.commands import _options
-from llmc.commands._asking import with_asking
-from llmc.commands._say import say
+from llmc.commands.rendering import options
+from llmc.commands.rendering.asking import with_asking
+from llmc.commands.rendering.say import say
 
 if TYPE_CHECKING:
-    from llmc.commands._eval_settings import Asking
+    from llmc.jobs.asking import Asking
 
 
 def run(
-    model: Annotated[str, _options.MODEL],
+    model: Annotated[str, options.MODEL],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where models, runs and the report go.")],
     recipe: Annotated[
         list[Path], typer.Option(help="A YAML file with a model's stages; repeat it to compare several.")
     ],
     asking: Asking,
     calibration: Annotated[str | None, typer.Option(help="Text to calibrate on, as for `llmc compress`.")] = None,
-    samples: Annotated[int, _options.SEQUENCES] = 128,
+    samples: Annotated[int, options.SEQUENCES] = 128,
     seq_len: Annotated[int | None, typer.Option(help="Tokens of each.")] = None,
     format_: Annotated[
         str | None, typer.Option("--format", help="How compressed models are stored, as for `llmc compress`.")
@@ -36,9 +36,9 @@ def run(
 
     Asks the suite kick unless --suite or --tasks says otherwise. Recipes, data, disk and policy are checked first.
     """
-    from llmc.commands._pipeline import Pipeline, Variant, perform
-    from llmc.commands._progress import table_console
-    from llmc.report.judge import worst_exit
+    from llmc.commands.rendering.progress import table_console
+    from llmc.jobs.pipeline import Pipeline, Variant, perform
+    from llmc.judging.judge import worst_exit
     from llmc.report.terminal import print_comparison
 
     pipeline = Pipeline(

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from llmc.commands._say import say, say_json
+from llmc.commands.rendering.say import say, say_json
 
 
 def tasks(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List our tasks: suite, dimension, primary metric, source. Any lm-eval task can be asked as well."""
-    from llmc.commands._own_tasks import own_tasks
+    from llmc.jobs.own_tasks import own_tasks
 
     rows = [
         {name: getattr(task, name) for name in ("name", "suite", "dimension", "version", "primary", "source")}

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from llmc.commands._say import say, say_json
+from llmc.commands.rendering.say import say, say_json
 
 COMMAND = typer.Typer(help="Tools of the suite trust: how good a toxicity scorer is.", no_args_is_help=True)
 
@@ -28,9 +28,9 @@ def calibrate(
     """Report how well SCORER agrees with the Perspective scores stored beside the prompts."""
     from llmc.offline import network
     from llmc.reading.seed import check_seed
-    from llmc.trust._calibrate import calibrate as measure
-    from llmc.trust._calibrate import stored
-    from llmc.trust.toxicity_scorers._scorer import resolve
+    from llmc.trust.machinery.calibrate import calibrate as measure
+    from llmc.trust.machinery.calibrate import stored
+    from llmc.trust.machinery.toxicity_scorer import resolve
 
     check_seed(seed)
     chosen = resolve(scorer)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmc.commands._say import say, say_json
+from llmc.commands.rendering.say import say, say_json
 from llmc.errors import Exit, UserError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _folders(folder: Path, only: str = "*") -> list[Path]:
 
 def _one(folder: Path, kind: str) -> list[Finding]:
     if kind == "compressed checkpoint":
-        from llmc.compress._check_folder import check_checkpoint
+        from llmc.compress.check_folder import check_checkpoint
         from llmc.models.load import quiet
 
         quiet()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from llmc.errors import UserError
-from llmc.evaluate.intervals import share_interval
+from llmc.evaluate.stats.intervals import share_interval
 
 MIN_ITEMS = 100
 """Fewer items decide nothing, a collapse as little as a loss."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from llmc.errors import UserError
-from llmc.evaluate.backend import Backend
-from llmc.evaluate.estimate import clustered_mean
+from llmc.evaluate.backends.backend import Backend
+from llmc.evaluate.stats.estimate import clustered_mean
 from llmc.evaluate.task import Metric
 
 Marks = Mapping[str, float | None]

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from llmc.evaluate.collapse import MIN_ITEMS
-from llmc.evaluate.endings import says_something
-from llmc.evaluate.intervals import share_interval
+from llmc.evaluate.engine.endings import says_something
+from llmc.evaluate.stats.intervals import share_interval
 from llmc.evaluate.task import FLAGS, Answer, Marked
 
 MIN_WORDS = 16

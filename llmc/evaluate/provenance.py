@@ -11,7 +11,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from llmc._version import __version__
 from llmc.checksums import FileFacts, not_as_written, seal_holds
 from llmc.errors import UserError
 from llmc.models.checkpoint import Checkpoint
@@ -19,6 +18,7 @@ from llmc.models.identity import small_files
 from llmc.models.memory import n_parameters
 from llmc.ops.product import by_onednn
 from llmc.reading.json_text import json_object
+from llmc.version import __version__
 
 PACKAGES = ("torch", "transformers", "lm_eval", "compressed-tensors", "tokenizers", "datasets", "numpy", "rouge-score")
 

@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from llmc.errors import UserError
-from llmc.evaluate.backend import Backend
+from llmc.evaluate.backends.backend import Backend
 from llmc.evaluate.collapse import MIN_ITEMS
-from llmc.evaluate.estimate import Estimate
 from llmc.evaluate.journal import Journal
 from llmc.evaluate.panel import collapsed, flags_of, option_shares, panel
+from llmc.evaluate.prompting.thoughts import refuse_inside_thought
+from llmc.evaluate.stats.estimate import Estimate
 from llmc.evaluate.task import Answer, Ask, FollowsUp, Item, Marked, Metric, Scored, Task, TaskContext
-from llmc.evaluate.thoughts import refuse_inside_thought
 
 logger = logging.getLogger(__name__)
 

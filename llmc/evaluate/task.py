@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from llmc.errors import UserError
-from llmc.evaluate.estimate import Estimate, Range
+from llmc.evaluate.stats.estimate import Estimate, Range
 
 Kind = Literal["generate_until", "loglikelihood", "loglikelihood_rolling"]
 Mode = Literal["fixed", "compat"]

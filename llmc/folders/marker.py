@@ -16,10 +16,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from llmc._version import __version__
 from llmc.checksums import FileFacts as WrittenFacts
 from llmc.errors import UserError
 from llmc.files import link_new, replace_text
+from llmc.version import __version__
 
 NAME = ".llmc-folder.json"
 LOCK = ".llmc-lock"

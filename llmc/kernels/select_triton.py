@@ -6,7 +6,7 @@ counting. Of equal scores the lowest index goes first, which is what a stable so
 
 from __future__ import annotations
 
-from llmc.kernels._triton_compat import jit, tl
+from llmc.kernels.triton_compat import jit, tl
 
 
 @jit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmc.kernels._triton_compat import jit, tl
+from llmc.kernels.triton_compat import jit, tl
 
 
 @jit

@@ -7,7 +7,7 @@ as IEEE 754 has them: the codes are those of the plain loop, ties included. Laun
 
 from __future__ import annotations
 
-from llmc.kernels._triton_compat import jit, jit_unspecialised, tl
+from llmc.kernels.triton_compat import jit, jit_unspecialised, tl
 
 
 @jit

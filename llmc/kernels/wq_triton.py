@@ -8,7 +8,7 @@ code of them instead and takes the 1024 off again through the sums of x, which t
 
 from __future__ import annotations
 
-from llmc.kernels._triton_compat import jit, tl
+from llmc.kernels.triton_compat import jit, tl
 
 
 @jit

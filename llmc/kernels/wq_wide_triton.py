@@ -6,7 +6,7 @@ exact in float16, and the product with the scale is the float16 weight that a de
 
 from __future__ import annotations
 
-from llmc.kernels._triton_compat import jit, tl
+from llmc.kernels.triton_compat import jit, tl
 from llmc.kernels.wq_triton import plane_of, store_shares
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from llmc._version import __version__
 from llmc.checksums import file_sha256
 from llmc.models.folder import companions
 from llmc.ops.product import by_onednn
+from llmc.version import __version__
 
 COMPUTING = ("torch", "transformers", "safetensors", "compressed-tensors", "numpy", "tokenizers")
 """Packages that take part in every number."""

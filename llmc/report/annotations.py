@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from llmc.harmless import line
-from llmc.report.comparison import Comparison, Row
-from llmc.report.rows import worst_first
+from llmc.judging.comparison import Comparison, Row
+from llmc.judging.rows import worst_first
 
 _MOST = 9
 """GitHub shows ten of a kind and step; the tenth says how many more there are."""

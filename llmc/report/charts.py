@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from markupsafe import Markup
 
-from llmc.evaluate.units import RATIO, turned
-from llmc.evaluate.verdict import Code
-from llmc.evaluate.wording import CODE_OF, bare, number, said
-from llmc.report.comparison import Divergence, Matrix, Row, RunComparison
+from llmc.evaluate.stats.units import RATIO, turned
+from llmc.evaluate.stats.verdict import Code
+from llmc.evaluate.stats.wording import CODE_OF, bare, number, said
+from llmc.judging.comparison import Divergence, Matrix, Row, RunComparison
 from llmc.report.svg import Axis, axis_over, drawing, element, line, mark, percent, rect, text, title
 
 _ROW = 28

@@ -13,9 +13,9 @@ from llmc.checksums import FileFacts, not_as_written
 from llmc.errors import UserError
 from llmc.findings import Finding
 from llmc.folders.marker import read_marker
-from llmc.report.comparison import Comparison
-from llmc.report.runs import load_run, run_manifest
+from llmc.judging.comparison import Comparison
 from llmc.report.write import ITEMS, JSON_FILE, MARKDOWN, PAGE
+from llmc.runs.reader import load_run, run_manifest
 
 
 def check_run(path: Path) -> list[Finding]:

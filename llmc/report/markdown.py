@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from llmc.evaluate.wording import sign_of
+from llmc.evaluate.stats.wording import sign_of
 from llmc.harmless import line
-from llmc.report.comparison import Comparison, Flipped, Row, RunComparison
-from llmc.report.flip_text import CHANNELS, option_lines
-from llmc.report.rows import worst_first
+from llmc.judging.comparison import Comparison, Flipped, Row, RunComparison
+from llmc.judging.flip_text import CHANNELS, option_lines
+from llmc.judging.rows import worst_first
 
 MAX_BYTES = 60_000
 """A pull-request comment holds 65,536 characters, and one that is too long is refused whole."""

@@ -15,14 +15,14 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from llmc.errors import UserError
-from llmc.evaluate.run_forms import PANEL_SHARES
-from llmc.evaluate.wording import CODE_OF, ORDER, SIGNS, Word, bare, number, plain, said, sign_of
+from llmc.evaluate.stats.wording import CODE_OF, ORDER, SIGNS, Word, bare, number, plain, said, sign_of
 from llmc.harmless import block
+from llmc.judging.comparison import Health, Matrix, Row, RunComparison, Spread
+from llmc.judging.flip_text import CHANNELS, Text, option_lines
+from llmc.judging.flips import CARE, EXCERPT, KINDS, Flips, excerpts, texts
+from llmc.judging.judge import Compared
 from llmc.report import charts
-from llmc.report.comparison import Health, Matrix, Row, RunComparison, Spread
-from llmc.report.flip_text import CHANNELS, Text, option_lines
-from llmc.report.flips import CARE, EXCERPT, KINDS, Flips, excerpts, texts
-from llmc.report.judge import Compared
+from llmc.runs.forms import PANEL_SHARES
 
 CHUNK = 2_000
 """Items in a block of texts."""

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from llmc.catalog import catalog
 from llmc.errors import UserError, quoted
-from llmc.report.policy_file import PolicyFile
-from llmc.report.runs import Run
+from llmc.judging.policy_file import PolicyFile
+from llmc.runs.reader import Run
 
 SUITES = ("kick", "trust", "lm-eval", "*")
 
@@ -54,7 +54,7 @@ def _named(file: PolicyFile) -> Iterator[tuple[int, str, str]]:
 
 def _ours(kind: str) -> set[str]:
     """The names of our own tasks, or dimensions."""
-    dimensions = catalog("llmc.trust", "DIMENSION").values()
+    dimensions = catalog("llmc.trust.dimensions", "DIMENSION").values()
     if kind == "dimension":
         return {dimension.name for dimension in dimensions}
-    return {*catalog("llmc.kick_bench", "TASK"), *(task.name for each in dimensions for task in each.tasks)}
+    return {*catalog("llmc.kick_bench.tasks", "TASK"), *(task.name for each in dimensions for task in each.tasks)}

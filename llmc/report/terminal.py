@@ -9,11 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from llmc.errors import unknown
-from llmc.evaluate.units import RATIO
-from llmc.evaluate.wording import Word, bare, plain, sign_of
-from llmc.report.comparison import Change, Comparison, Row, RunComparison
+from llmc.evaluate.stats.units import RATIO
+from llmc.evaluate.stats.wording import Word, bare, plain, sign_of
+from llmc.judging.comparison import Change, Comparison, Row, RunComparison
+from llmc.judging.flip_text import CHANNELS, option_lines
 from llmc.report.console import Console, joined, styled
-from llmc.report.flip_text import CHANNELS, option_lines
 
 _STYLES: dict[Word, str] = {
     "PASS": "blue",

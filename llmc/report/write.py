@@ -13,9 +13,9 @@ from llmc.folders.marker import NAME, Kind, Marker, job_id, new_marker
 from llmc.folders.output import Output, State, look, refuse_writer
 from llmc.folders.place import check_out
 from llmc.harmless import json_text
-from llmc.report.comparison import Comparison
-from llmc.report.flips import collect, write_items
-from llmc.report.judge import Compared
+from llmc.judging.comparison import Comparison
+from llmc.judging.flips import collect, write_items
+from llmc.judging.judge import Compared
 from llmc.report.markdown import report_markdown
 from llmc.report.page import PageOptions, page
 

@@ -86,8 +86,8 @@ def test_a_missing_model_and_a_run_of_another_model_are_refused(models, tmp_path
 
 
 def test_a_model_whose_process_ends_is_named(models, monkeypatch, capsys):
-    from llmc.evaluate.speed import SpeedSettings
-    from llmc.evaluate.speed_process import ModelProcess, Subject
+    from llmc.evaluate.speed.speed import SpeedSettings
+    from llmc.evaluate.speed.speed_process import ModelProcess, Subject
 
     subject = Subject(directory=models[0], device="cpu", dtype="float32", kernels="fast", n_threads=1)
     process = ModelProcess(subject, SpeedSettings())

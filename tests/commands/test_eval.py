@@ -6,10 +6,10 @@ import json
 import pytest
 
 from llmc.cli import run
-from llmc.commands import _eval_job
 from llmc.errors import UserError
 from llmc.evaluate.journal import Journal
-from llmc.evaluate.run import Run
+from llmc.jobs import evaluate as evaluate_module
+from llmc.runs.writer import Run
 from tests.evaluate import tiny
 
 
@@ -172,15 +172,17 @@ def test_a_template_without_a_system_role_is_asked_all_the_same():
         "{% endif %}<{{ m.role }}>{{ m.content }}{% endfor %}"
     )
     system, question = {"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}
-    assert _eval_job._chat(_Template(source), [system, question]) == "<user>Be brief.\n\nWhy?"
-    assert _eval_job._chat(_Template("{{ messages|length }}"), [system, question]) == "2"  # kept where it is known
+    assert evaluate_module._chat(_Template(source), [system, question]) == "<user>Be brief.\n\nWhy?"
+    assert (
+        evaluate_module._chat(_Template("{{ messages|length }}"), [system, question]) == "2"
+    )  # kept where it is known
     with pytest.raises(UserError, match=r"System role not supported.*--no-chat"):
-        _eval_job._chat(_Template(source), [question, system])
+        evaluate_module._chat(_Template(source), [question, system])
 
 
 def test_a_model_of_the_hub_goes_by_its_name_and_a_folder_by_its_own(tmp_path):
-    assert _eval_job._hub_name("someone/small-7b") == "small-7b"
-    assert _eval_job._hub_name(str(tmp_path)) is None and _eval_job._hub_name("mini") is None
+    assert evaluate_module._hub_name("someone/small-7b") == "small-7b"
+    assert evaluate_module._hub_name(str(tmp_path)) is None and evaluate_module._hub_name("mini") is None
 
 
 def test_a_damaged_manifest_of_the_compression_is_named(model, tmp_path, capsys):
@@ -236,7 +238,7 @@ def test_a_task_that_nobody_has_is_refused_before_any_other_is_asked(model, tmp_
             super().__init__(include_path=include_path, include_defaults=False)
 
     monkeypatch.setattr(lm_eval.tasks, "TaskManager", Small)
-    monkeypatch.setattr("llmc.commands._eval_job.perform", lambda *_: pytest.fail("something was asked"))
+    monkeypatch.setattr("llmc.jobs.evaluate.perform", lambda *_: pytest.fail("something was asked"))
     for name, hint in (("no_such_task", "; `llmc tasks` lists"), ("factoid_q", "; did you mean 'factoid_qa'? `llmc")):
         tasks = ("--tasks", f"multiple_choice_qa,{name}", "--task-folder", str(tmp_path))
         assert evaluate(model, tmp_path / "run", *tasks) == 2

@@ -182,7 +182,7 @@ def test_what_libraries_print_and_log_is_made_harmless(tmp_path, capsys, monkeyp
     import logging
     import sys
 
-    from llmc.commands import _own_tasks
+    from llmc.jobs import own_tasks
 
     def loud():
         logging.getLogger("llmc.models").warning("a layer called %s", "x\n\x1b]0;y\x07")
@@ -190,7 +190,7 @@ def test_what_libraries_print_and_log_is_made_harmless(tmp_path, capsys, monkeyp
         print("library \x1b[2J")  # noqa: T201
         return {}
 
-    monkeypatch.setattr(_own_tasks, "own_tasks", loud)
+    monkeypatch.setattr(own_tasks, "own_tasks", loud)
     monkeypatch.setattr(logging.root, "handlers", [])
     code, out, err = run("tasks", capsys=capsys)
     assert code == 0 and r"library \u001b[2J" in out and r"library \u009b31m" in err

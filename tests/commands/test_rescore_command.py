@@ -5,13 +5,13 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from llmc.commands._app import app
+from llmc.commands.rendering.app import app
 from llmc.errors import UserError
-from llmc.evaluate.run import Run, RunWriter
 from llmc.evaluate.task import TaskContext
+from llmc.runs.writer import Run, RunWriter
 from tests.trust import made_up
+from tests.trust.machinery.test_rescore import run, speaker
 from tests.trust.pretend import dimensions
-from tests.trust.test_rescore import run, speaker
 
 RUNNER = CliRunner()
 

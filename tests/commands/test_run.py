@@ -6,8 +6,9 @@ import pytest
 import typer
 
 from llmc import cli
-from llmc.commands import _app, _pipeline
+from llmc.commands.rendering import app
 from llmc.errors import Exit
+from llmc.jobs import pipeline
 
 LIMIT = ("--scale", "mini", "--limit", "4", "--samples", "4", "--seq-len", "64")
 
@@ -39,7 +40,7 @@ def test_run_does_every_stage_once_and_resumes_where_it_stopped(recipes, tmp_pat
         out,
         *LIMIT,
     ]
-    original, calls = _pipeline.run_evaluation, []
+    original, calls = pipeline.run_evaluation, []
 
     def stop_at_the_third(job, report):
         calls.append(job.label)
@@ -47,9 +48,9 @@ def test_run_does_every_stage_once_and_resumes_where_it_stopped(recipes, tmp_pat
             raise KeyboardInterrupt
         return original(job, report)
 
-    monkeypatch.setattr(_pipeline, "run_evaluation", stop_at_the_third)
+    monkeypatch.setattr(pipeline, "run_evaluation", stop_at_the_third)
     assert llmc(*command, capsys=capsys)[0] == Exit.INTERRUPTED
-    monkeypatch.setattr(_pipeline, "run_evaluation", original)
+    monkeypatch.setattr(pipeline, "run_evaluation", original)
     assert llmc(*command, capsys=capsys)[0] == Exit.USER  # it exists, and nothing is overwritten silently
     before = {p: p.read_bytes() for p in (out / "runs/dense").rglob("*") if p.is_file()}
     assert before
@@ -134,7 +135,7 @@ def test_run_takes_what_eval_takes():
     """All words, values, defaults and help: an option that is added to one and not to the other fails here."""
     taken = {}
     for name in OWN:
-        parameters = {p.name: p for p in typer.main.get_command(_app.app).commands[name].params}
+        parameters = {p.name: p for p in typer.main.get_command(app.app).commands[name].params}
         shared = {key: p for key, p in parameters.items() if key not in {*OWN[name], "help"}}
         taken[name] = {key: (p.opts, p.secondary_opts, p.default, p.help, p.multiple) for key, p in shared.items()}
     assert taken["run"] == taken["eval"] and {"tasks", "judge", "kernels", "dtype", "chat"} <= set(taken["run"])
@@ -167,7 +168,7 @@ def test_what_run_was_told_reaches_every_evaluation(recipes, tmp_path, capsys):
     ],
 )
 def test_what_would_stop_a_later_stage_is_said_before_the_first(wrong, said, recipes, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(_pipeline, "run_compression", lambda *_, **__: pytest.fail("something was compressed"))
+    monkeypatch.setattr(pipeline, "run_compression", lambda *_, **__: pytest.fail("something was compressed"))
     (tmp_path / "empty").mkdir()
     given = [word.format(empty=tmp_path / "empty") for word in wrong]
     (tmp_path / "last.yaml").write_text("stages:\n- {method: wanda, sparsity: 0.5}\n")

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from llmc import cli
 from llmc.checksums import described, facts_of, sealed
-from llmc.compress._job import compress
+from llmc.compress.run import compress
 from llmc.models.tiny import save_tiny
 from llmc.report.page import PageOptions
 from llmc.report.write import write_report
@@ -32,7 +32,7 @@ def folders(tmp_path_factory):
     save_tiny("llama", place / "dense", num_hidden_layers=2)
     for name, options in FORMS.items():
         compress(job(place, name, **options), quiet)
-    from llmc.commands._judged import judged
+    from llmc.jobs.compare import judged
 
     dense, others = write_family(place / "family", n=12)
     names = [path.relative_to(dense).as_posix() for path in dense.rglob("*.json*") if path.name != "manifest.json"]

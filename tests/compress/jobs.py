@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
-from llmc.compress._plan import Job
-from llmc.compress._recipe import build
+from llmc.compress.plan import Job
+from llmc.compress.recipe import build
 from llmc.data.calibration import Calibration
 
 TOKENS = torch.randint(3, 128, (6, 24), generator=torch.Generator().manual_seed(0))

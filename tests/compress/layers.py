@@ -2,7 +2,7 @@
 
 import torch
 
-from llmc.compress._method import LayerStats
+from llmc.compress.method import LayerStats
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:

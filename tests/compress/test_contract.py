@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from llmc.catalog import catalog
-from llmc.compress._method import LayerStats, Method
+from llmc.compress.method import LayerStats, Method
 from tests.compress.layers import correlated, random, stats_of
 
-METHODS = catalog("llmc.compress", "METHOD")
+METHODS = catalog("llmc.compress.methods", "METHOD")
 WIDTH = 128
 
 

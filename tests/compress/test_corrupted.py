@@ -7,10 +7,10 @@ from collections import Counter
 import pytest
 
 from llmc.checked_lines import read_lines
-from llmc.compress import _finished
-from llmc.compress._check_folder import check_checkpoint
-from llmc.compress._job import compress
-from llmc.compress._writer import WORK
+from llmc.compress import finished
+from llmc.compress.check_folder import check_checkpoint
+from llmc.compress.run import compress
+from llmc.compress.walk.writer import WORK
 from llmc.errors import UserError
 from llmc.models.tiny import save_tiny
 from tests.compress.jobs import job, quiet
@@ -96,12 +96,12 @@ def test_what_changes_a_byte_is_named_when_it_changed(tmp_path, monkeypatch):
         ("versions", "llmc version", "9.9"), ("versions", "torch version", "1.0"),
         ("arithmetic", "number of threads", 77), ("arithmetic", "instructions", "none"),
     ):  # fmt: skip
-        told = getattr(_finished, part)("cpu") if part == "arithmetic" else _finished.versions()
+        told = getattr(finished, part)("cpu") if part == "arithmetic" else finished.versions()
         with monkeypatch.context() as changed:
-            changed.setattr(_finished, part, lambda *_, told=told, name=name, value=value: {**told, name: value})
+            changed.setattr(finished, part, lambda *_, told=told, name=name, value=value: {**told, name: value})
             refused(rf"{name} \(")
     with monkeypatch.context() as changed:
-        changed.setattr(_finished, "code_sha256", lambda parts: "0" * 64)
+        changed.setattr(finished, "code_sha256", lambda parts: "0" * 64)
         refused("code of llmc")
     compress(again, quiet)
 
@@ -125,7 +125,7 @@ def test_a_finished_folder_gets_back_what_is_missing(name, tmp_path, monkeypatch
     gone = min(path for path in (tmp_path / "out").glob("*.safetensors")) if shard else tmp_path / "out" / name
     gone.unlink()
     if not shard:  # what is small is put back without any work on the weights
-        monkeypatch.setattr("llmc.compress._job.Walk", None)
+        monkeypatch.setattr("llmc.compress.run.Walk", None)
     compress(job(tmp_path, resume=True, **SHARDED), quiet)
     assert contents(tmp_path / "out", without=[MANIFEST, *FOLDERS]) == before
     assert all(finding.right for finding in check_checkpoint(tmp_path / "out"))

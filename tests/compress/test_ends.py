@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from llmc.compress import _journal, _writer
-from llmc.compress._job import compress
-from llmc.compress._recipe import build
+from llmc.compress.recipe import build
+from llmc.compress.run import compress
+from llmc.compress.walk import journal, writer
 from llmc.data.calibration import Calibration
 from llmc.errors import UserError
 from llmc.models.tiny import save_tiny
@@ -26,7 +26,7 @@ def test_an_interruption_at_any_step_resumes_to_the_same_bytes(tmp_path, monkeyp
     save_tiny("llama", tmp_path / "dense", num_hidden_layers=4)
     settings = {"bits": 4, "group_size": 32}
     compress(job(tmp_path, "whole", method="gptq", settings=settings, max_shard_bytes=60_000), quiet)
-    owner = _journal.Journal if moment == "block_done" else _writer.ShardWriter
+    owner = journal.Journal if moment == "block_done" else writer.ShardWriter
     original, calls = getattr(owner, moment), []
 
     def fail_late(self, *args):
@@ -87,7 +87,7 @@ def llmc(tmp_path, command, out, *more):
 
 def test_resuming_another_run_is_refused(tmp_path, monkeypatch):
     save_tiny("llama", tmp_path / "dense")
-    monkeypatch.setattr(_writer.ShardWriter, "join", lambda self, kept: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(writer.ShardWriter, "join", lambda self, kept: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         compress(job(tmp_path), quiet)
     with pytest.raises(UserError, match="another stages"):
@@ -107,11 +107,11 @@ def test_a_full_disk_is_one_sentence_and_leaves_no_model(tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
         save_file(tensors, path, metadata)
 
-    monkeypatch.setattr(_writer, "save_file", full)
+    monkeypatch.setattr(writer, "save_file", full)
     with pytest.raises(UserError, match=r"no space left.*--resume"):
         compress(job(tmp_path), quiet)
     assert not (tmp_path / "out/config.json").exists()
-    monkeypatch.setattr(_writer, "save_file", save_file)
+    monkeypatch.setattr(writer, "save_file", save_file)
     compress(job(tmp_path, resume=True), quiet)
     compress(job(tmp_path, "fresh"), quiet)
     assert weights(tmp_path / "out") == weights(tmp_path / "fresh")

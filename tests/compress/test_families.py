@@ -4,10 +4,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from llmc.compress._job import compress
-from llmc.compress._plan import Job
-from llmc.compress._recipe import build
-from llmc.compress._walk import Walk
+from llmc.compress.plan import Job
+from llmc.compress.recipe import build
+from llmc.compress.run import compress
+from llmc.compress.walk.walk import Walk
 from llmc.data.calibration import Calibration
 from llmc.models.experts import split_experts
 from llmc.models.layout import find_blocks, matrices

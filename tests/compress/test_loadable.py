@@ -7,9 +7,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from llmc.compress import _plan, _walk
-from llmc.compress._job import compress
-from llmc.compress._plan import plan
+from llmc.compress import plan as plan_module
+from llmc.compress.plan import plan
+from llmc.compress.run import compress
+from llmc.compress.walk import walk
 from llmc.errors import UserError
 from llmc.models.load import load_model
 from llmc.models.tiny import _DECODER, _EXPERTS, save_tiny
@@ -51,7 +52,7 @@ def test_the_other_formats_name_what_is_left_in_a_block(tmp_path, monkeypatch, f
     """A loader of these that goes by the config finds a packed layer for every name that the files have one of."""
     save_tiny("llama", tmp_path / "dense")
     only = ("q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj")
-    for module in (_plan, _walk):
+    for module in (plan_module, walk):
         found = module.matrices
         monkeypatch.setattr(
             module, "matrices", lambda block, found=found: (m for m in found(block) if m.name.split(".")[-1] in only)

@@ -8,13 +8,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from llmc.compress import _rounded_tables, _walk
-from llmc.compress._job import compress
-from llmc.compress._manifest import read_manifest
-from llmc.compress._plan import plan
-from llmc.compress._recipe import build, read_recipe
-from llmc.compress._table_trial import try_small_tables
-from llmc.compress._tables import group_size_for, relative_error
+from llmc.compress.manifest import read_manifest
+from llmc.compress.plan import plan
+from llmc.compress.recipe import build, read_recipe
+from llmc.compress.run import compress
+from llmc.compress.table_trial import try_small_tables
+from llmc.compress.tables import group_size_for, relative_error
+from llmc.compress.walk import rounded_tables, walk
 from llmc.errors import UserError
 from llmc.models.load import load_model
 from llmc.models.tiny import FAMILIES, save_tiny, tiny_model
@@ -64,7 +64,7 @@ def test_every_family_computes_packed_what_it_computes_dense(tmp_path, family):
 
 
 def _untried(small):
-    from llmc.compress._job import compress_untried
+    from llmc.compress.run import compress_untried
 
     return compress_untried(small, *plan(small))
 
@@ -172,7 +172,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, monkeypatch, stop):
     save_tiny("llama", tmp_path / "dense")
     how = {"method": "gptq", "settings": GRID, "embeddings": 4}
     whole = compress(job(tmp_path, out="whole", **how), quiet)
-    done = _walk.Journal.block_done
+    done = walk.Journal.block_done
 
     def killed(self, *rest):
         if self.n_done == stop:
@@ -180,7 +180,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, monkeypatch, stop):
         done(self, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_walk.Journal, "block_done", killed)
+        patch.setattr(walk.Journal, "block_done", killed)
         with pytest.raises(KeyboardInterrupt):
             compress(job(tmp_path, **how), quiet)
     if stop:
@@ -209,7 +209,7 @@ def test_a_table_that_is_written_wrong_is_found_at_the_end(tmp_path, monkeypatch
 
 def test_calibration_on_another_embedding_than_is_written_is_found_at_the_end(tmp_path, monkeypatch):
     save_tiny("llama", tmp_path / "dense")
-    monkeypatch.setattr(_rounded_tables.RoundedTables, "put_embedding", lambda self: None)
+    monkeypatch.setattr(rounded_tables.RoundedTables, "put_embedding", lambda self: None)
     with pytest.raises(UserError, match="block 0 rebuilt from the files"):
         compress(job(tmp_path, method="gptq", settings=GRID, embeddings=4), quiet)
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from transformers import AutoConfig
 
-from llmc.compress import _trial
-from llmc.compress._job import compress, compress_untried
-from llmc.compress._plan import plan
-from llmc.compress._recipe import build
+from llmc.compress import trial
+from llmc.compress.plan import plan
+from llmc.compress.recipe import build
+from llmc.compress.run import compress, compress_untried
 from llmc.errors import UserError
 from llmc.models.experts import SplitExperts
 from llmc.models.tiny import save_tiny
@@ -33,15 +33,15 @@ def test_trial_that_goes_well_is_remembered_and_junk_is_not_believed(tmp_path):
         calls.append(small)
         return run(small)
 
-    assert _trial.try_small_copy(config, STAGES, counted) is None
-    assert _trial.try_small_copy(config, STAGES, counted) is None
+    assert trial.try_small_copy(config, STAGES, counted) is None
+    assert trial.try_small_copy(config, STAGES, counted) is None
     assert len(calls) == 1
     (note,) = (tmp_path / "cache/llmc/tried").iterdir()
     for junk in ("", "{", "[]", '{"tried": 1}', "\x00"):
         note.write_text(junk)
-        assert _trial.try_small_copy(config, STAGES, counted) is None
+        assert trial.try_small_copy(config, STAGES, counted) is None
     assert len(calls) == 6
-    assert _trial.try_small_copy(config, (build("magnitude", {}),), counted) is None
+    assert trial.try_small_copy(config, (build("magnitude", {}),), counted) is None
     assert len(calls) == 7  # another method is another trial
 
 
@@ -60,11 +60,11 @@ def test_trial_of_what_no_copy_can_be_made_of_is_a_warning(monkeypatch):
     def fails(config):
         raise RuntimeError("no such thing")
 
-    monkeypatch.setattr(_trial, "small_model", fails)
-    assert "no such thing" in _trial.try_small_copy(AutoConfig.for_model("llama"), STAGES, run)
+    monkeypatch.setattr(trial, "small_model", fails)
+    assert "no such thing" in trial.try_small_copy(AutoConfig.for_model("llama"), STAGES, run)
 
 
 def test_trial_without_a_place_to_remember_it(monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
-    assert _trial.try_small_copy(AutoConfig.for_model("llama"), STAGES, run) is None
+    assert trial.try_small_copy(AutoConfig.for_model("llama"), STAGES, run) is None
     assert torch.is_grad_enabled()

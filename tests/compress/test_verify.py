@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from llmc.compress import _verify, _writer
-from llmc.compress._job import compress
-from llmc.compress._verify import fingerprint
+from llmc.compress import verify
+from llmc.compress.run import compress
+from llmc.compress.verify import fingerprint
+from llmc.compress.walk import writer
 from llmc.errors import UserError
 from llmc.models.tiny import save_tiny
 from tests.compress.jobs import job, quiet
@@ -15,7 +16,7 @@ GRID = {"bits": 4, "group_size": 32}
 
 def spoil(monkeypatch, part, change):
     """Writes one part otherwise than the walk meant it."""
-    put = _writer.ShardWriter.put
+    put = writer.ShardWriter.put
 
     def wrong(self, name, tensors):
         held = {key: tensor.clone() for key, tensor in tensors.items()}
@@ -23,7 +24,7 @@ def spoil(monkeypatch, part, change):
             change(held)
         put(self, name, held)
 
-    monkeypatch.setattr(_writer.ShardWriter, "put", wrong)
+    monkeypatch.setattr(writer.ShardWriter, "put", wrong)
 
 
 def one_code(tensors):
@@ -88,8 +89,8 @@ def test_what_was_written_wrong_is_found_and_leaves_no_complete_folder(tmp_path,
 @pytest.mark.parametrize("method, settings", [("rtn", GRID), ("svd", {"rank_ratio": 0.5}), ("wanda", {})])
 def test_outputs_are_compared_too(tmp_path, monkeypatch, method, settings):
     """With fingerprints that see nothing, a wrong tensor still shows in what its block makes of the text."""
-    monkeypatch.setattr(_verify, "fingerprint", lambda tensor, dtype: [0, 0])
-    monkeypatch.setattr("llmc.compress._walk.fingerprint", lambda tensor, dtype: [0, 0])
+    monkeypatch.setattr(verify, "fingerprint", lambda tensor, dtype: [0, 0])
+    monkeypatch.setattr("llmc.compress.walk.walk.fingerprint", lambda tensor, dtype: [0, 0])
     save_tiny("llama", tmp_path / "dense")
     fmt = {"format": "factors"} if method == "svd" else {}
     compress(job(tmp_path, "right", method=method, settings=settings, **fmt), quiet)
@@ -106,11 +107,11 @@ def test_the_check_can_be_left_out(tmp_path, monkeypatch):
 
 def test_a_failed_check_is_repeated_by_a_resume(tmp_path, monkeypatch):
     save_tiny("llama", tmp_path / "dense")
-    failing = _verify._Check.rest
-    monkeypatch.setattr(_verify._Check, "rest", lambda self, source: (_ for _ in ()).throw(UserError("not complete")))
+    failing = verify._Check.rest
+    monkeypatch.setattr(verify._Check, "rest", lambda self, source: (_ for _ in ()).throw(UserError("not complete")))
     with pytest.raises(UserError, match="not complete"):
         compress(job(tmp_path), quiet)
-    monkeypatch.setattr(_verify._Check, "rest", failing)
+    monkeypatch.setattr(verify._Check, "rest", failing)
     compress(job(tmp_path, resume=True), quiet)
     assert (tmp_path / "out/config.json").exists()
 

@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from llmc.compress._block import Pair
-from llmc.compress._method import LayerStats
+from llmc.compress.method import LayerStats
+from llmc.compress.walk.block import Pair
 from tests.compress.layers import random, stats_of
 
 WIDTH, HEADS, KV_HEADS, HEAD, HIDDEN, TOKENS = 32, 4, 2, 8, 48, 96

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from llmc.data.framing import frame_of
-from llmc.evaluate.chat import Chat
-from llmc.evaluate.encoding import Encoder
-from llmc.evaluate.engine import Engine
+from llmc.evaluate.engine.encoding import Encoder
+from llmc.evaluate.engine.engine import Engine
+from llmc.evaluate.prompting.chat import Chat
 from llmc.evaluate.task import Ask, TaskContext
-from llmc.kick_bench.perplexity import TASK
+from llmc.kick_bench.tasks.perplexity import TASK
 from tests.evaluate import cutters, tiny
 
 KINDS = list(cutters.FRAMES)
@@ -68,7 +68,7 @@ def test_rolling_windows_score_every_token_once_and_each_begins_with_the_lead(ki
 @pytest.mark.parametrize("kind", ["none", "bos", "eos", "both", "two"])
 def test_perplexity_puts_the_lead_before_every_window_and_scores_the_text_behind_it(kind, tmp_path, monkeypatch):
     text = "".join(chr(97 + (7 * i) % 26) for i in range(100))
-    monkeypatch.setattr("llmc.kick_bench.perplexity.read", lambda root, name: text)
+    monkeypatch.setattr("llmc.kick_bench.tasks.perplexity.read", lambda root, name: text)
     encoder, lead = Encoder(cutters.framed(kind), 16), cutters.FRAMES[kind][1]
     how = {"scale": "full", "max_length": 16, "encode": encoder.encode, "decode": encoder.decode, "lead": encoder.lead}
     items = list(TASK.items(TaskContext(**how)))

@@ -6,14 +6,14 @@ from collections import Counter
 
 import pytest
 
-from llmc.evaluate import generate
-from llmc.evaluate.engine import Engine
-from llmc.evaluate.run import Run, RunWriter
+from llmc.evaluate.engine import generate
+from llmc.evaluate.engine.engine import Engine
 from llmc.evaluate.runner import gather, perform
 from llmc.evaluate.task import TaskContext
+from llmc.runs.writer import Run, RunWriter
 from tests.corrupting import FOLDERS, TRIALS, contents, damage, killed, outcome, trials, writes
 from tests.evaluate import tiny
-from tests.evaluate.test_run import MANIFEST, Toy
+from tests.runs.test_writer import MANIFEST, Toy
 
 logger = logging.getLogger(__name__)
 

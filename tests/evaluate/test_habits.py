@@ -5,8 +5,8 @@ import torch
 from transformers import AutoConfig
 
 from llmc.errors import UserError
-from llmc.evaluate.likelihood import score, target
-from llmc.evaluate.network import Network
+from llmc.evaluate.engine.likelihood import score, target
+from llmc.evaluate.engine.network import Network
 from llmc.models import shrink
 from llmc.models.shrink import habits, small_model
 

@@ -5,11 +5,12 @@ import random
 import pytest
 import torch
 
-from llmc.evaluate import backend, generate
-from llmc.evaluate.backend import LmEvalBackend
-from llmc.evaluate.engine import Engine
+from llmc.evaluate.backends import backend
+from llmc.evaluate.backends.backend import LmEvalBackend
+from llmc.evaluate.engine import generate
+from llmc.evaluate.engine.engine import Engine
+from llmc.evaluate.engine.sampling import draw, generator, skip
 from llmc.evaluate.journal import Journal
-from llmc.evaluate.sampling import draw, generator, skip
 from llmc.evaluate.task import Ask
 from tests.evaluate import tiny
 

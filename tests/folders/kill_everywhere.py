@@ -16,16 +16,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-from llmc.compress._job import compress
+from llmc.compress.run import compress
 from llmc.errors import UserError
 from llmc.folders.foreign import first_foreign
 from llmc.folders.output import State, look
+from llmc.judging.judge import compare
+from llmc.judging.policy_file import load_policy
 from llmc.models.tiny import save_tiny
-from llmc.report.judge import compare
 from llmc.report.page import PageOptions
-from llmc.report.policy_file import load_policy
-from llmc.report.runs import load_run
 from llmc.report.write import write_report
+from llmc.runs.reader import load_run
 from tests.compress.jobs import job, quiet, weights
 from tests.report.conftest import NOW
 from tests.report.made_up_runs import write_family

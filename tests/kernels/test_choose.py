@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from llmc.compress._method import LayerStats
-from llmc.compress._pruning import kept
-from llmc.compress.magnitude import Magnitude
-from llmc.compress.sparsegpt import SparseGPT
-from llmc.compress.wanda import Wanda
+from llmc.compress.method import LayerStats
+from llmc.compress.methods.magnitude import Magnitude
+from llmc.compress.methods.sparsegpt import SparseGPT
+from llmc.compress.methods.wanda import Wanda
+from llmc.compress.shared.pruning import kept
 from llmc.kernels import choose, gpu_setting, select
 from llmc.kernels import sweep as dispatch
 from llmc.ops import masks

@@ -5,9 +5,9 @@ import torch
 
 from llmc.kernels import gpu_setting
 from llmc.kernels import sweep as dispatch
-from llmc.kernels._triton_compat import jit, tl
 from llmc.kernels.sweep import fits, fused_sweep, sweep
 from llmc.kernels.sweep_triton import divided
+from llmc.kernels.triton_compat import jit, tl
 from llmc.ops.factor import Feedback, feedback
 from llmc.ops.grid import Grid, fit_grid
 from llmc.ops.masks import Pattern, drop_lowest, keep_n_of_m

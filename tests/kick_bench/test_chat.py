@@ -2,9 +2,9 @@
 
 import pytest
 
-from llmc.evaluate.chat import Chat
-from llmc.kick_bench import factoid_qa, multiple_choice_qa, retrieval_qa
-from llmc.kick_bench.multiple_choice_qa import conversation
+from llmc.evaluate.prompting.chat import Chat
+from llmc.kick_bench.tasks import factoid_qa, multiple_choice_qa, retrieval_qa
+from llmc.kick_bench.tasks.multiple_choice_qa import conversation
 from tests.evaluate import cutters
 
 TEMPLATE = (

@@ -9,7 +9,7 @@ from llmc.catalog import catalog
 from llmc.evaluate.runner import gather
 from llmc.evaluate.task import Answer, Scored, Task, TaskContext
 
-TASKS = catalog("llmc.kick_bench", "TASK")
+TASKS = catalog("llmc.kick_bench.tasks", "TASK")
 CTX = TaskContext(scale="mini", limit=12)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmc.kick_bench._text import (
+from llmc.kick_bench.text import (
     accepted_forms,
     contains,
     exact,

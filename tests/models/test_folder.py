@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from llmc.compress._job import compress
-from llmc.compress._plan import plan
+from llmc.compress.plan import plan
+from llmc.compress.run import compress
 from llmc.errors import UserError
 from llmc.models.folder import companions
 from llmc.models.load import load_model

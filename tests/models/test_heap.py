@@ -9,7 +9,7 @@ import pytest
 SCRIPT = """
 import contextlib, sys
 import torch
-from llmc.evaluate.speed_process import process_bytes
+from llmc.evaluate.speed.speed_process import process_bytes
 from llmc.models.heap import freed_to_the_system
 
 torch.set_num_threads(1)

@@ -10,12 +10,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import llmc
-from llmc.compress._method import Compressed, Factors
 from llmc.compress.formats.awq import FORMAT as AWQ
 from llmc.compress.formats.compressed_tensors import FORMAT as COMPRESSED_TENSORS
 from llmc.compress.formats.factors import FORMAT as FACTORS
 from llmc.compress.formats.gptq import FORMAT as GPTQ
 from llmc.compress.formats.gptq_v2 import FORMAT as GPTQ_V2
+from llmc.compress.method import Compressed, Factors
 from llmc.errors import UserError
 from llmc.kernels.cpu_linear import CpuPackedLinear
 from llmc.kernels.onednn_linear import is_plain_linear

@@ -145,7 +145,7 @@ def test_loading_holds_one_dense_matrix_at_a_time(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("settings", [("magnitude", {"sparsity": 0.5}), ("wanda", {"pattern": "2:4"})])
 def test_what_compress_prunes_is_held_without_zeros(tmp_path, settings):
-    from llmc.compress._recipe import build
+    from llmc.compress.recipe import build
     from tests.compress.test_families import run
 
     make_llama().save_pretrained(tmp_path / "dense")
@@ -157,7 +157,7 @@ def test_what_compress_prunes_is_held_without_zeros(tmp_path, settings):
 
 
 def test_experts_that_the_model_joins_stay_dense(tmp_path, caplog):
-    from llmc.compress._recipe import build
+    from llmc.compress.recipe import build
     from tests.compress.test_families import run
 
     tiny_model("mixtral").save_pretrained(tmp_path / "dense")

@@ -5,7 +5,7 @@ from unittest import mock
 import pytest
 import torch
 
-from llmc.compress import _manifest
+from llmc.compress import manifest
 from llmc.evaluate import provenance
 from llmc.ops import product
 from llmc.ops.accumulate import add_gram_, mirror_
@@ -166,4 +166,4 @@ def test_the_choice_is_the_machines(monkeypatch, tmp_path, cpuinfo, capability, 
 @pytest.mark.parametrize("said", ["oneDNN", "torch"])
 def test_manifests_say_which_way_products_go(monkeypatch, said):
     monkeypatch.setattr(product, "_mkl_holds_back", lambda: said == "oneDNN")
-    assert provenance.machine("cpu")["float32_products"] == _manifest.machine("cpu")["float32_products"] == said
+    assert provenance.machine("cpu")["float32_products"] == manifest.machine("cpu")["float32_products"] == said

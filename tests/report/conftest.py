@@ -4,9 +4,9 @@ import datetime
 
 import pytest
 
-from llmc.report.judge import compare
-from llmc.report.policy_file import load_policy
-from llmc.report.runs import load_run
+from llmc.judging.judge import compare
+from llmc.judging.policy_file import load_policy
+from llmc.runs.reader import load_run
 from tests.report.chromium import PROGRAM, Chromium
 from tests.report.made_up_runs import write_family
 

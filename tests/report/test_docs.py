@@ -8,9 +8,9 @@ import pytest
 
 from bench.gate_outcomes import END, POLICIES, START
 from llmc.errors import Exit, UserError
-from llmc.evaluate.wording import SIGNS, WORDS
-from llmc.report.comparison import Comparison
-from llmc.report.policy_file import load_policy
+from llmc.evaluate.stats.wording import SIGNS, WORDS
+from llmc.judging.comparison import Comparison
+from llmc.judging.policy_file import load_policy
 from llmc.report.write import to_json
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -53,7 +53,7 @@ def test_the_policies_of_the_outcomes_are_those_that_the_docs_show(name, tmp_pat
 
 
 def test_the_schema_in_the_docs_is_that_of_comparison_json():
-    """Mend with: python -c 'import json; from llmc.report.comparison import Comparison; …' as in docs/report.md."""
+    """Mend with: python -c 'import json; from llmc.judging.comparison import Comparison; …' as in docs/report.md."""
     stored = json.loads((DOCS / "comparison-schema.json").read_text())
     assert stored == Comparison.model_json_schema()
 

@@ -11,12 +11,12 @@ from rich.console import Console
 
 from llmc.cli import run
 from llmc.errors import Exit
-from llmc.evaluate.paired import paired_difference
-from llmc.evaluate.verdict import Evidence, settle
+from llmc.evaluate.stats.paired import paired_difference
+from llmc.evaluate.stats.verdict import Evidence, settle
+from llmc.judging.policy import Policy
 from llmc.report.annotations import github_annotations
 from llmc.report.junit import junit
 from llmc.report.markdown import MAX_BYTES, gate_markdown, report_markdown
-from llmc.report.policy import Policy
 from llmc.report.terminal import print_rule
 from tests.report.made_up_runs import DENSE, GPTQ, write_run
 
@@ -213,7 +213,9 @@ def test_markdown_turns_no_name_into_a_mention_a_link_or_markup(compared):
 
 def test_two_runs_of_one_model_with_other_seeds_are_seldom_lost(monkeypatch):
     """200 gates of 13 rows under the built-in limits: the same model drawn twice, 8 % of items flipping either way."""
-    monkeypatch.setattr("llmc.evaluate.verdict._needed", lambda *arguments: None)  # no word hangs on it, and it is slow
+    monkeypatch.setattr(
+        "llmc.evaluate.stats.verdict._needed", lambda *arguments: None
+    )  # no word hangs on it, and it is slow
     limits, generator = Policy().stats.limits(), np.random.default_rng(200)
     n, failed = 400, 0
     known = {}

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from llmc.errors import Exit, NotComparable
+from tests.judging.test_judge import ONE, made, row_of
 from tests.report.made_up_runs import DENSE, GPTQ, edit, edit_lines, write_run
-from tests.report.test_judge import ONE, made, row_of
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from llmc.errors import UserError
-from llmc.report.flips import collect, texts
+from llmc.judging.flips import collect, texts
 from llmc.report.page import PageOptions, page, visible
 from llmc.report.svg import Axis, element, mark
 from llmc.report.write import write_report

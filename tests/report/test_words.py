@@ -14,11 +14,11 @@ from rich.console import Console
 
 from llmc.cli import run
 from llmc.errors import Exit
-from llmc.evaluate.wording import ORDER
+from llmc.evaluate.stats.wording import ORDER
+from llmc.judging.flips import collect
+from llmc.judging.headline import counts, gate_banner, overall, tally
+from llmc.judging.judge import exit_code, worst_exit
 from llmc.report.annotations import github_annotations
-from llmc.report.flips import collect
-from llmc.report.headline import counts, gate_banner, overall, tally
-from llmc.report.judge import exit_code, worst_exit
 from llmc.report.junit import junit
 from llmc.report.markdown import gate_markdown, report_markdown
 from llmc.report.page import PageOptions, page

@@ -74,4 +74,4 @@ def pose(task, ctx, model, limit=None):
 
 
 def dimensions():
-    return dict(catalog("llmc.trust", "DIMENSION"))
+    return dict(catalog("llmc.trust.dimensions", "DIMENSION"))

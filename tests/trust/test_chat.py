@@ -2,8 +2,8 @@
 
 import pytest
 
-from llmc.evaluate.chat import Chat
-from llmc.trust.mmlu import TASK
+from llmc.evaluate.prompting.chat import Chat
+from llmc.trust.dimensions.mmlu import TASK
 from tests.evaluate import cutters
 
 TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"  # fmt: skip # noqa: E501

@@ -6,7 +6,7 @@ import pytest
 
 from llmc.errors import UserError
 from llmc.evaluate.task import TaskContext
-from llmc.trust import demonstrations, ethics, fairness, mmlu, ood, stereotype, toxicity
+from llmc.trust.dimensions import demonstrations, ethics, fairness, mmlu, ood, stereotype, toxicity
 from tests.trust.pretend import FAKES, dimensions, ideal, pose
 
 SHARED = Path(__file__).parents[2] / "../shared/data"

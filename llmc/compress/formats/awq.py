@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from llmc.compress._method import Compressed, Quantised
-from llmc.compress.formats._format import (
+from llmc.compress.format import (
     Stored,
     float32_scales,
     grid_of,
@@ -21,6 +20,7 @@ from llmc.compress.formats._format import (
     refuse_unquantised,
     ungrouped,
 )
+from llmc.compress.method import Compressed, Quantised
 from llmc.errors import UserError
 from llmc.models.packed_files import read_awq
 from llmc.ops.packing import pack_awq

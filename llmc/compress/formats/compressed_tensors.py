@@ -10,8 +10,7 @@ from typing import Any, ClassVar, TypeAlias
 import torch
 from torch import Tensor
 
-from llmc.compress._method import Compressed, Quantised
-from llmc.compress.formats._format import (
+from llmc.compress.format import (
     TABLES,
     Stored,
     grid_of,
@@ -20,6 +19,7 @@ from llmc.compress.formats._format import (
     refuse_unquantised,
     without_unread_tables,
 )
+from llmc.compress.method import Compressed, Quantised
 from llmc.errors import UserError
 from llmc.models.packed_files import compressed_tensors_scheme, read_compressed_tensors
 from llmc.ops.packing import pack

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from llmc.compress._method import Compressed
-from llmc.compress.formats._format import Stored
+from llmc.compress.format import Stored
+from llmc.compress.method import Compressed
 
 
 @dataclass(frozen=True, kw_only=True)

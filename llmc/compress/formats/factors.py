@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from llmc.compress._method import Compressed, Factors
-from llmc.compress.formats._format import Stored, Value
+from llmc.compress.format import Stored, Value
+from llmc.compress.method import Compressed, Factors
 from llmc.errors import UserError
 from llmc.reading.quantization import RANKS
 

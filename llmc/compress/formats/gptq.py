@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from llmc.compress._method import Compressed, Quantised
-from llmc.compress.formats import _gptq
-from llmc.compress.formats._format import Stored
+from llmc.compress.format import Stored
+from llmc.compress.method import Compressed, Quantised
+from llmc.compress.shared import gptq_layout
 from llmc.errors import UserError
 
 
@@ -26,7 +26,7 @@ class Gptq:
     loads_with: ClassVar[str] = "transformers with optimum and gptqmodel, vLLM, SGLang"
 
     def refuse(self, layer: str, stored: Stored) -> None:
-        _gptq.refuse(self.name, layer, stored)
+        gptq_layout.refuse(self.name, layer, stored)
         if not stored.symmetric:
             raise UserError(
                 f"{layer} has an asymmetric grid, and GPTQ v1 files can't hold a zero point of 0",
@@ -34,16 +34,16 @@ class Gptq:
             )
 
     def tensors(self, layer: str, compressed: Compressed) -> dict[str, Tensor]:
-        return _gptq.tensors(layer, compressed, less=1)
+        return gptq_layout.tensors(layer, compressed, less=1)
 
     def read(self, layer: str, tensors: Mapping[str, Tensor], config: Mapping[str, Any] | None) -> Quantised:
-        return _gptq.read(layer, tensors, config or {}, less=1)
+        return gptq_layout.read(layer, tensors, config or {}, less=1)
 
     def config(self, stored: Mapping[str, Stored], *, ignored: Sequence[str] = ()) -> dict[str, Any]:
-        return _gptq.config(self.name, stored, ignored)
+        return gptq_layout.config(self.name, stored, ignored)
 
     def warnings(self, stored: Mapping[str, Stored]) -> tuple[str, ...]:
-        return tuple(_gptq.warnings(stored))
+        return tuple(gptq_layout.warnings(stored))
 
 
 FORMAT = Gptq()

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from llmc.compress._method import Compressed, Quantised
-from llmc.compress.formats import _gptq
-from llmc.compress.formats._format import Stored
+from llmc.compress.format import Stored
+from llmc.compress.method import Compressed, Quantised
+from llmc.compress.shared import gptq_layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,19 +21,19 @@ class GptqV2:
     loads_with: ClassVar[str] = "transformers with optimum and gptqmodel, vLLM"
 
     def refuse(self, layer: str, stored: Stored) -> None:
-        _gptq.refuse(self.name, layer, stored)
+        gptq_layout.refuse(self.name, layer, stored)
 
     def tensors(self, layer: str, compressed: Compressed) -> dict[str, Tensor]:
-        return _gptq.tensors(layer, compressed, less=0)
+        return gptq_layout.tensors(layer, compressed, less=0)
 
     def read(self, layer: str, tensors: Mapping[str, Tensor], config: Mapping[str, Any] | None) -> Quantised:
-        return _gptq.read(layer, tensors, config or {}, less=0)
+        return gptq_layout.read(layer, tensors, config or {}, less=0)
 
     def config(self, stored: Mapping[str, Stored], *, ignored: Sequence[str] = ()) -> dict[str, Any]:
-        return _gptq.config(self.name, stored, ignored)
+        return gptq_layout.config(self.name, stored, ignored)
 
     def warnings(self, stored: Mapping[str, Stored]) -> tuple[str, ...]:
-        return tuple(_gptq.warnings(stored))
+        return tuple(gptq_layout.warnings(stored))
 
 
 FORMAT = GptqV2()

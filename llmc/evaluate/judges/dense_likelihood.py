@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from llmc.evaluate.continuations import Likelihood
 from llmc.evaluate.judge import Case
-from llmc.evaluate.judges._continuations import Likelihood
 
 
 class DenseLikelihood(Likelihood):

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from llmc.errors import UserError
-from llmc.evaluate.backend import Backend
-from llmc.evaluate.engine import Engine
+from llmc.evaluate.backends.backend import Backend
+from llmc.evaluate.continuations import joined
+from llmc.evaluate.engine.engine import Engine
+from llmc.evaluate.engine.likelihood import target
 from llmc.evaluate.judge import Case, Marks, needed
-from llmc.evaluate.judges._continuations import joined
-from llmc.evaluate.likelihood import target
 from llmc.evaluate.provenance import tokenizer_sha256
 from llmc.evaluate.task import Metric
 from llmc.models.checkpoint import Checkpoint

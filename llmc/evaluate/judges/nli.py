@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from llmc.errors import UserError
-from llmc.evaluate.backend import Backend
+from llmc.evaluate.backends.backend import Backend
 from llmc.evaluate.judge import Case, Marks, needed
 from llmc.evaluate.task import SHARE, Metric
 from llmc.models.checkpoint import Checkpoint

@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 from lm_eval.utils import simple_parse_args_string
 
 from llmc.errors import UserError
-from llmc.evaluate.backend import Backend, lm_eval_backend, scores_tokens
-from llmc.evaluate.chat import Chat
-from llmc.evaluate.engine import Engine
+from llmc.evaluate.backends.backend import Backend, lm_eval_backend, scores_tokens
+from llmc.evaluate.engine.engine import Engine
 from llmc.evaluate.judge import Case, Marks, needed
+from llmc.evaluate.prompting.chat import Chat
 from llmc.evaluate.task import SHARE, Ask, Metric
 from llmc.models.checkpoint import Checkpoint
 from llmc.models.config import decoder_config

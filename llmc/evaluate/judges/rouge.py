@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, ClassVar
 
-from llmc.evaluate.backend import Backend
+from llmc.evaluate.backends.backend import Backend
 from llmc.evaluate.judge import Case, Marks
 from llmc.evaluate.task import SHARE, Metric
 

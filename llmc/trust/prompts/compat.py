@@ -6,8 +6,8 @@ wins, and roles alternate by position whatever they are.
 
 from __future__ import annotations
 
-from llmc.evaluate import fastchat
-from llmc.evaluate.fastchat import DEFAULT_SYSTEM, LLAMA_2_SAFETY, VICUNA_SYSTEM, Template, Turn
+from llmc.evaluate.prompting import fastchat
+from llmc.evaluate.prompting.fastchat import DEFAULT_SYSTEM, LLAMA_2_SAFETY, VICUNA_SYSTEM, Template, Turn
 from llmc.trust.prompts.messages import Messages
 
 __all__ = ["DEFAULT_SYSTEM", "LLAMA_2_SAFETY", "STOP", "VICUNA_SYSTEM", "Template", "after", "guess", "render"]

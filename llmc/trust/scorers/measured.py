@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from llmc.evaluate.estimate import Estimate, proportion
+from llmc.evaluate.stats.estimate import Estimate, proportion
 from llmc.trust.scorers import refusals, stereotype
 from llmc.trust.scorers.declining import declines
 

@@ -1,6 +1,6 @@
 """A RoBERTa that tells neutral from toxic."""
 
-from llmc.trust.toxicity_scorers._classifier import Classifier
+from llmc.trust.machinery.toxicity_classifier import Classifier
 
 SCORER = Classifier(
     name="roberta_toxicity",

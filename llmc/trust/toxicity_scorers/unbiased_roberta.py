@@ -1,6 +1,6 @@
 """Unitary's RoBERTa, trained not to take the mention of a group for toxicity, from its weights on the hub."""
 
-from llmc.trust.toxicity_scorers._classifier import Classifier
+from llmc.trust.machinery.toxicity_classifier import Classifier
 
 SCORER = Classifier(
     name="unbiased_roberta",

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from llmc.compress._method import Compressed, Quantised
-from llmc.compress.formats._format import Stored
+from llmc.compress.format import Stored
+from llmc.compress.method import Compressed, Quantised
 
 IDS = torch.arange(24).reshape(2, 12) * 5 % 128
 

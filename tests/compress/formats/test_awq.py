@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from llmc.compress.formats._format import Stored
+from llmc.compress.format import Stored
 from llmc.compress.formats.awq import FORMAT
 from llmc.errors import UserError
 from tests.compress.formats.checkpoints import round_to_nearest

@@ -6,9 +6,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, CompressedTensorsConfig, MixtralConfig, Qwen3MoeConfig
 
-from llmc.compress._method import Compressed
-from llmc.compress.formats._format import Stored, dense
+from llmc.compress.format import Stored, dense
 from llmc.compress.formats.compressed_tensors import FORMAT
+from llmc.compress.method import Compressed
 from llmc.errors import UserError
 from llmc.models.load import load_model
 from tests.compress.formats.checkpoints import block_linears, logits, make_llama, round_to_nearest, write_checkpoint

@@ -2,9 +2,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from llmc.compress._method import Compressed
-from llmc.compress.formats._format import Stored
+from llmc.compress.format import Stored
 from llmc.compress.formats.dense import FORMAT
+from llmc.compress.method import Compressed
 from tests.compress.formats.checkpoints import block_linears, logits, make_llama, round_to_nearest, write_checkpoint
 
 

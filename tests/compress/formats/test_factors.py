@@ -6,9 +6,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM
 
-from llmc.compress._method import Compressed, Factors
-from llmc.compress.formats._format import Stored, dense
+from llmc.compress.format import Stored, dense
 from llmc.compress.formats.factors import FORMAT
+from llmc.compress.method import Compressed, Factors
 from llmc.errors import UserError
 from llmc.models.factored import FactoredLinear, insert_factors
 from llmc.models.load import load_model

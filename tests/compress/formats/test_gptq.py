@@ -3,9 +3,9 @@ import json
 import pytest
 import torch
 
-from llmc.compress._method import Compressed, Quantised
+from llmc.compress.format import Stored, dense
 from llmc.compress.formats import gptq, gptq_v2
-from llmc.compress.formats._format import Stored, dense
+from llmc.compress.method import Compressed, Quantised
 from llmc.errors import UserError
 from tests.compress.formats.checkpoints import round_to_nearest
 

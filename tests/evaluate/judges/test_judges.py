@@ -9,7 +9,7 @@ import torch
 
 from llmc.catalog import catalog
 from llmc.errors import UserError
-from llmc.evaluate.engine import Engine
+from llmc.evaluate.engine.engine import Engine
 from llmc.evaluate.judge import Case, Judge, Turn, cases_of, judged
 from llmc.evaluate.judges.dense_likelihood import DenseLikelihood
 from llmc.evaluate.judges.kl import KL, kl_divergence

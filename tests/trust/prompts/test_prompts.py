@@ -3,7 +3,7 @@
 import pytest
 
 from llmc.evaluate.task import TaskContext
-from llmc.trust import adversarial, mmlu
+from llmc.trust.dimensions import adversarial, mmlu
 from llmc.trust.prompts import compat, fixed, messages
 from llmc.trust.prompts.messages import Shot, assistant, classification, classification_in_system, system, user
 from llmc.trust.prompts.rendering import Rendering

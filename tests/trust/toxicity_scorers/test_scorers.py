@@ -20,9 +20,9 @@ from transformers import (
 
 from llmc.catalog import catalog
 from llmc.errors import UserError
+from llmc.trust.machinery.toxicity_classifier import Classifier
+from llmc.trust.machinery.toxicity_scorer import Remembered, ToxicityScorer, identity, resolve
 from llmc.trust.toxicity_scorers import perspective
-from llmc.trust.toxicity_scorers._classifier import Classifier
-from llmc.trust.toxicity_scorers._scorer import Remembered, ToxicityScorer, identity, resolve
 from llmc.trust.toxicity_scorers.words import Words
 
 NAMES = list(catalog("llmc.trust.toxicity_scorers", "SCORER"))

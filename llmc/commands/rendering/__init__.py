@@ -1,0 +1,1 @@
+"""How commands look: options, tables, progress, help and completion."""

@@ -1,0 +1,1 @@
+"""The request engine: plans, caches, likelihoods and generation."""

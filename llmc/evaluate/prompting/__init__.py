@@ -1,0 +1,1 @@
+"""Chat templates, conversation forms and thoughts."""

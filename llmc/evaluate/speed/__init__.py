@@ -1,0 +1,1 @@
+"""Milliseconds, bytes and joules, several models in turn."""

@@ -1,0 +1,1 @@
+"""Statistics of single runs and of pairs: pure functions."""

@@ -1,0 +1,1 @@
+"""From two runs to rows with verdicts, and one exit code. Writes nothing."""

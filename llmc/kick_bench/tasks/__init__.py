@@ -1,0 +1,1 @@
+"""The knowledge tasks, one a file."""

@@ -1,0 +1,1 @@
+"""The trust dimensions, one a file."""

@@ -1,0 +1,1 @@
+"""What the trust dimensions share: questions, answers, balance, health."""
