@@ -1,4 +1,4 @@
-"""Writes the parts of the docs that come from the code: the tree in the README, the tables of methods and formats.
+"""Writes the parts of the docs that come from the code: the tree of files, the tables of methods and formats.
 
 `python -m tests.generated_docs --write` renews them; the test beside this file fails when they are stale.
 """
@@ -53,7 +53,7 @@ def formats_table() -> str:
 
 
 PARTS: dict[tuple[str, str], Callable[[], str]] = {
-    ("README.md", "tree"): tree,
+    ("docs/architecture.md", "tree"): tree,
     ("docs/methods.md", "methods"): methods_table,
     ("docs/methods.md", "formats"): formats_table,
 }
