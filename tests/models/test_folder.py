@@ -145,5 +145,5 @@ def test_everything_that_a_loader_reads_is_carried_along_and_nothing_that_runs(t
         out = tmp_path / "out"
         assert all((out / name).read_text() == (tmp_path / "dense" / name).read_text() for name in carried)
         files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
-        assert files == {*carried, "config.json", "model.safetensors", "llmc_manifest.json"}
+        assert files == {*carried, "config.json", "model.safetensors", "llmc_manifest.json", ".llmc-folder.json"}
         assert "auto_map" not in json.loads((out / "config.json").read_text())
