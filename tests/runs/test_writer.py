@@ -179,14 +179,14 @@ def test_what_is_begun_by_an_older_llmc_is_refused(tmp_path):
         ({"machine": {"n_threads": 2}}, r"number of threads \(1, not 2\)"),
         ({"dtype": "float32"}, "dtype"),
         ({"backend_args": {"a": "b"}}, "backend_args: a"),
-        ({"tasks": {"toy/task": {"version": 2}}}, "tasks: toy/task: version"),
+        ({"tasks": {"toy/task": {"suite": "toy", "version": 2}}}, "tasks: toy/task: version"),
     ],
 )
 def test_whatever_changes_an_answer_is_named(change, said, tmp_path):
     before = {
         **MANIFEST, "packages": {"llmc": "0.1", "torch": "2"}, "code_sha256": "a" * 64, "machine": {"n_threads": 1},
         "model_files": {"config.json": "c" * 64, "tokenizer.json": "d" * 64}, "model": {"id": "x", "sha256": "1" * 64},
-        "tasks": {"toy/task": {"version": 1}}, "backend_args": {},
+        "tasks": {"toy/task": {"suite": "toy", "version": 1}}, "backend_args": {},
     }  # fmt: skip
     RunWriter(tmp_path).begin(before)
     RunWriter(tmp_path, resume=True).begin(before)
