@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from llmc.evaluate.stats.units import RATIO, turned
 from llmc.evaluate.stats.wording import ORDER, Word, bare, plain, rounded, said
 from llmc.judging.comparison import Row, RunComparison
 from llmc.judging.rows import worst_first
@@ -85,7 +86,7 @@ def _told(rows: Sequence[Row]) -> str:
 
 def _reason(row: Row) -> str:
     """A check with what is worth knowing of it in a line: how much was lost, or how much more would settle it."""
-    if row.word == "FAIL" and row.change is not None:
+    if (row.word == "FAIL" and row.change is not None) or points_to_loss(row):
         return _with_change(row)
     return _needing(row) if row.word == "UNDECIDED" else plain(row.name)
 
@@ -123,15 +124,31 @@ def recommendation(runs: Sequence[RunComparison]) -> str:
     if len(runs) == 1:
         return f"{lack}."
     if best.word == "UNDECIDED":
-        return f"Nearest is {lack}. No loss is shown there. {none}"
+        likely = [_with_change(row) for row in worst_first(best.rules) if points_to_loss(row)]
+        told = f"A loss is likely there, and not confirmed: {_listed(likely)}." if likely else "No loss is shown there."
+        return f"Nearest is {lack}. {told} {none}"
     return f"{none} Nearest is {lack}."
 
 
-def preference(run: RunComparison) -> tuple[bool, tuple[int, ...], float, str]:
-    """What runs are sorted by, the one to take first: passes, then the fewest bad verdicts, then size."""
+def points_to_loss(row: Row) -> bool:
+    """Whether an undecided check found more than the loss allowed, and its whole interval is a loss.
+
+    Too few items, or too many doubts, to call it FAIL; and no ground for saying that nothing is lost.
+    """
+    change, tolerance = row.change, row.tolerance
+    if row.word != "UNDECIDED" or change is None or change.low is None or change.high is None or tolerance is None:
+        return False
+    edges = (turned(change.low, row.unit), turned(change.high, row.unit))
+    beyond = change.value > tolerance if row.unit == RATIO else change.value < -tolerance
+    return beyond and max(edges) < 0
+
+
+def preference(run: RunComparison) -> tuple[bool, tuple[int, ...], int, float, str]:
+    """What runs are sorted by, the first to be taken: passes, then the fewest bad verdicts, likely losses, bytes."""
     good = run.word == "PASS" and bool(run.rules)
     distance = () if good else tuple(run.counts[word] for word in ORDER if word != "PASS")
-    return not good, distance, math.inf if run.size_ratio is None else run.size_ratio, run.facts.label
+    likely = 0 if good else sum(points_to_loss(row) for row in run.rules)
+    return not good, distance, likely, math.inf if run.size_ratio is None else run.size_ratio, run.facts.label
 
 
 def _with_change(row: Row) -> str:

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from llmc.evaluate.stats.units import RATIO
 from llmc.judging.flips import collect
-from llmc.judging.headline import counts, overall, preference, recommendation, tally
+from llmc.judging.headline import counts, overall, points_to_loss, preference, recommendation, run_headline, tally
 from llmc.report.page import PageOptions, page
 from tests.report.made_up_runs import BROKEN, DENSE, GPTQ, write_run
 
@@ -84,7 +85,43 @@ def test_a_run_that_lacks_only_certainty_is_named_before_what_no_run_does(three)
     broken = three.comparison.runs[2]
     said = recommendation([again(broken, word="UNDECIDED", outcome="undecided"), broken])
     assert said.startswith("Nearest is broken: UNDECIDED: 0 of 4 confirmed, 4 UNDECIDED; ")
-    assert said.endswith("No loss is shown there. None of the 2 runs is a PASS.")
+    assert said.endswith("None of the 2 runs is a PASS.")
+
+
+def undecided(run, **change):
+    """The run with one check that is undecided, of another change."""
+    row = run.rules[0]
+    assert row.unit == "points" and row.tolerance is not None
+    other = row.change.model_copy(update=change)
+    rows = [row.model_copy(update={"word": "UNDECIDED", "outcome": "undecided", "change": other})]
+    return run.model_copy(
+        update={"rules": rows, "word": overall(rows), "counts": counts(rows), "tally": tally(rows), "headline": ""}
+    )
+
+
+def test_of_undecided_runs_one_whose_interval_is_a_loss_is_not_nearest_for_its_size(three):
+    """24 items of a real model: "nearest" was 3 bits at -19.4 points [-31.7, -6.9], and "no loss is shown there"."""
+    small, large, _ = three.comparison.runs
+    lossy = undecided(small, value=-19.4, low=-31.7, high=-6.9, n=72)
+    open_ = undecided(large, value=-5.6, low=-18.6, high=7.4, n=72)
+    assert preference(open_) < preference(lossy)
+    assert "Nearest is large" in recommendation([lossy, open_]) and "No loss is shown" in recommendation([lossy, open_])
+    name = lossy.rules[0].name
+    said = recommendation([lossy, undecided(small, value=-19.4, low=-31.7, high=-6.9, n=72)])
+    assert "A loss is likely there, and not confirmed: " in said and "−19.4 points [−31.7, −6.9]" in said, name
+    assert "−19.4 points [−31.7, −6.9]" in run_headline("small", lossy.rules, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "points"),
+    [(-5.0, -9.0, -1.0, True), (-5.0, -9.0, 0.5, False), (-0.5, -0.9, -0.1, False), (5.0, 1.0, 9.0, False)],
+)
+def test_a_loss_is_likely_where_it_is_beyond_what_is_allowed_and_the_interval_a_loss(three, value, low, high, points):
+    run = undecided(three.comparison.runs[0], value=value, low=low, high=high)
+    assert points_to_loss(run.rules[0]) == points
+    ratio = run.rules[0].model_copy(update={"unit": RATIO, "tolerance": 1.05, "change": run.rules[0].change.model_copy(
+        update={"value": 1 - value / 50, "low": 1 - high / 50, "high": 1 - low / 50})})  # fmt: skip
+    assert points_to_loss(ratio) == points
 
 
 def test_a_size_that_is_not_known_is_said_and_comes_after_known_ones(three):
@@ -102,7 +139,7 @@ def test_nothing_compared_names_no_run(three):
 def test_a_headline_counts_many_losses_instead_of_listing_them(compared):
     by_label = {run.facts.label: run.headline for run in compared.comparison.runs}
     for headline in by_label.values():
-        assert headline.count("[") <= 3
+        assert headline.count("[") <= 6  # three a word: FAIL, and UNDECIDED where a loss is likely
     assert any(" more." in headline for headline in by_label.values())
 
 
