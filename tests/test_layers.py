@@ -87,5 +87,9 @@ def test_no_function_is_over_60_lines():
     assert long == {}
 
 
+def test_no_file_hides_behind_an_underscore():
+    assert {p.name for p in FILES if p.name.startswith("_")} == {"__init__.py", "__main__.py"}
+
+
 def test_no_file_is_named_after_nothing():
     assert not {p.name for p in FILES} & {"utils.py", "helpers.py", "base.py", "misc.py", "common.py"}

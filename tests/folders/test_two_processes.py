@@ -1,4 +1,4 @@
-"""Two whole commands at one folder: the second is told who holds it, with exit code 2, and the first is not disturbed."""
+"""Two whole commands at one folder: the second is told who holds it, with exit code 2; the first is undisturbed."""
 
 import os
 import subprocess
