@@ -19,7 +19,7 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def _call(arguments: list[str] | None = None) -> int:
-    os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' bars; ours is in commands/_progress.py
+    os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' bars; ours is in commands/rendering/progress.py
     from llmc.commands.rendering.app import call
 
     return call(arguments)

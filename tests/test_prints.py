@@ -73,7 +73,7 @@ def test_text_leaves_through_the_functions_for_its_place(path):
     if name in SINKS:
         return
     left = [(outlet, number) for outlet, number in outlets(path) if (name, outlet) not in REASONED]
-    assert left == [], "use say or say_json (commands/_say.py), Console (report/console.py) or a logger"
+    assert left == [], "use say or say_json (commands/rendering/say.py), Console (report/console.py) or a logger"
 
 
 def test_the_list_of_reasons_is_no_longer_than_it_must_be():

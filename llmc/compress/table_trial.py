@@ -26,7 +26,7 @@ _HINT = "leave --embeddings out"
 def try_small_tables(config: PretrainedConfig, job: Job, compress: Compress) -> str | None:
     """Raises `UserError` where a small copy, loaded packed, computes something else than the same weights held dense.
 
-    A warning where no small copy could be made or run, None where all is well, which is remembered as in `_trial`.
+    A warning where no small copy could be made or run, None where all is well, which is remembered as in `trial`.
     """
     last = job.stages[-1]
     stage = RTN(bits=getattr(last, "bits", 4), group_size=-1, symmetric=getattr(last, "symmetric", True))
